@@ -1,0 +1,293 @@
+//! Why a filter does not compile: WinDivert's own message and position, and beside them our fuller account with a caret.
+//!
+//! Position and message are a matter of compatibility, and sometimes odd: a position may lie one byte beside the culprit or
+//! even before the text. The caret stands where the trouble is.
+use super::field::Field;
+use super::names::Macro;
+use super::span::Span;
+use crate::address::Layer;
+use std::fmt::{self, Write};
+
+/// A filter that does not compile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    kind: ErrorKind,
+    position: u32,
+    span: Span,
+    text: String,
+}
+
+/// What is wrong with a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Parentheses and `or`s nest too deep.
+    Deep,
+    /// Too many tokens or tests.
+    Long(Limit),
+    /// Something that is no token.
+    BadToken(BadToken),
+    /// The layer lacks the field.
+    BadLayer(Field),
+    /// A token where another was expected.
+    Parse(Expected),
+    /// A macro that other layers have.
+    MacroLayer(&'static Macro),
+    /// An array index beyond what a packet can hold.
+    Index,
+    /// A compiled object string that is none.
+    BadObject(ObjectFault),
+    /// The normal form would be far longer than the program, because branches share what follows them.
+    FormTooLarge,
+}
+
+/// Which limit a filter exceeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Limit {
+    /// 1277 tokens.
+    Tokens,
+    /// 256 tests, the most that WinDivert's compiler handles.
+    Tests,
+    /// 255 tests, the most that WinDivert's driver and its object format take.
+    ObjectTests,
+}
+
+/// How text fails to be a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BadToken {
+    /// A character that means nothing.
+    Character,
+    /// Half of `&&` or `||`.
+    Half,
+    /// A word that is no name, number or address.
+    Word,
+    /// A word of 40 characters or more.
+    LongWord,
+}
+
+/// What the parser would have accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Expected {
+    /// A field, `true` or `false`.
+    Test,
+    /// `[`, after an array field.
+    Subscript,
+    /// `]`.
+    ClosingBracket,
+    /// A number, address or macro, after a comparison.
+    Value,
+    /// A number, after `[`.
+    Index,
+    /// `)` or `?`, after an expression in parentheses.
+    ClosingOrQuestion,
+    /// `)`, after a conditional.
+    Closing,
+    /// `:`, after the second part of a conditional.
+    Colon,
+    /// A condition before the `?`.
+    Condition,
+    /// `and`, `or` or the end of the filter.
+    End,
+}
+
+/// What is wrong with an object string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ObjectFault {
+    /// It does not begin with `@WinDiv_`.
+    Magic,
+    /// A number is not terminated, too long or too large.
+    Number,
+    /// The version is not 0.
+    Version,
+    /// The number of tests is 0 or too large.
+    Count,
+    /// No `_` where a test begins.
+    Separator,
+    /// No field has the number.
+    Field,
+    /// No operator has the number.
+    Operator,
+    /// The sign is neither 0 nor 1.
+    Sign,
+    /// A target is none of `A`, `X` and `L`.
+    Target,
+    /// A jump does not lead to a later test.
+    Jump,
+    /// Something follows the last test.
+    Trailing,
+}
+
+impl Error {
+    pub(super) fn new(kind: ErrorKind, position: u32, span: Span, text: &[u8]) -> Self {
+        Self { kind, position, span, text: String::from_utf8_lossy(text).into_owned() }
+    }
+
+    /// What is wrong.
+    pub const fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// WinDivert's message.
+    pub const fn message(&self) -> &'static str {
+        match self.kind {
+            ErrorKind::Deep => "Filter expression too deep",
+            ErrorKind::Long(_) => "Filter expression too long",
+            ErrorKind::BadToken(_) => "Filter expression contains a bad token",
+            ErrorKind::BadLayer(_) => "Filter expression contains a bad token for layer",
+            ErrorKind::Parse(_) | ErrorKind::MacroLayer(_) => "Filter expression parse error",
+            ErrorKind::Index => "Filter expression array index is out-of-bounds",
+            ErrorKind::BadObject(_) => "Filter object is invalid",
+            ErrorKind::FormTooLarge => "Out of memory",
+        }
+    }
+
+    /// WinDivert's position, in bytes. It may lie a byte beside the [`span`](Self::span), be 0 where there is no position,
+    /// or 4294967295, which is one before the text.
+    pub const fn position(&self) -> u32 {
+        self.position
+    }
+
+    /// The stretch of text that is wrong.
+    pub const fn span(&self) -> Span {
+        self.span
+    }
+
+    /// The filter.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The text of the span, shortened.
+    fn culprit(&self) -> String {
+        let text = self.text.get(self.span.start as usize..self.span.end as usize).unwrap_or_default();
+        let shown: String = text.chars().take(40).flat_map(char::escape_debug).collect();
+        if shown.is_empty() { "the end of the filter".to_owned() } else { format!("`{shown}`") }
+    }
+
+    fn sentence(&self) -> String {
+        match self.kind {
+            ErrorKind::Deep => "parentheses and `or` nest too deep".to_owned(),
+            ErrorKind::Long(Limit::Tokens) => "the filter has more than 1277 tokens".to_owned(),
+            ErrorKind::Long(Limit::Tests) => "the filter has more than 256 tests".to_owned(),
+            ErrorKind::Long(Limit::ObjectTests) => "the filter has more than 255 tests".to_owned(),
+            ErrorKind::BadToken(fault) => self.token_sentence(fault),
+            ErrorKind::BadLayer(field) => layer_sentence(field.name(), |layer| field.exists_on(layer)),
+            ErrorKind::MacroLayer(name) => layer_sentence(name.name(), |layer| name.value(layer).is_some()),
+            ErrorKind::Parse(expected) => format!("expected {}, found {}", expected.describe(), self.culprit()),
+            ErrorKind::Index => "the index leaves the largest packet that there can be".to_owned(),
+            ErrorKind::BadObject(fault) => format!("the object string is invalid: {}", fault.describe()),
+            ErrorKind::FormTooLarge => "the normal form is too long to be written".to_owned(),
+        }
+    }
+
+    fn token_sentence(&self, fault: BadToken) -> String {
+        let culprit = self.culprit();
+        match fault {
+            BadToken::Character => format!("{culprit} means nothing in a filter"),
+            BadToken::Half => format!("{culprit} is written twice, or as a word"),
+            BadToken::Word => format!("{culprit} is no field, macro, number or address"),
+            BadToken::LongWord => "a word has at most 39 characters".to_owned(),
+        }
+    }
+}
+
+/// Tells on which layers a name exists.
+fn layer_sentence(name: &str, exists_on: impl Fn(u8) -> bool) -> String {
+    let on: Vec<_> = Layer::ALL.iter().filter(|layer| exists_on(layer.number())).map(|layer| layer.name()).collect();
+    let (last, others) = on.split_last().unwrap_or((&"no", &[]));
+    if others.is_empty() {
+        return format!("`{name}` exists only on layer {last}");
+    }
+    format!("`{name}` exists only on layers {} and {last}", others.join(", "))
+}
+
+impl Expected {
+    const fn describe(self) -> &'static str {
+        match self {
+            Self::Test => "a field, `true` or `false`",
+            Self::Subscript => "`[` and an index",
+            Self::ClosingBracket => "`]`",
+            Self::Value => "a number, address or macro",
+            Self::Index => "an index",
+            Self::ClosingOrQuestion => "`and`, `or`, `)` or `?`",
+            Self::Closing => "`and`, `or` or `)`",
+            Self::Colon => "`and`, `or` or `:`",
+            Self::Condition => "a condition",
+            Self::End => "`and`, `or` or the end of the filter",
+        }
+    }
+}
+
+impl ObjectFault {
+    const fn describe(self) -> &'static str {
+        match self {
+            Self::Magic => "it does not begin with `@WinDiv_`",
+            Self::Number => "a number is not complete, too long or too large",
+            Self::Version => "its version is not 0",
+            Self::Count => "it has no tests or too many",
+            Self::Separator => "a test begins with `_`",
+            Self::Field => "no field has this number",
+            Self::Operator => "no operator has this number",
+            Self::Sign => "a sign is 0 or 1",
+            Self::Target => "a target begins with `A`, `X` or `L`",
+            Self::Jump => "a jump leads to a later test",
+            Self::Trailing => "something follows the last test",
+        }
+    }
+}
+
+/// The line with the trouble in it and a line with the caret, cut to a readable width. Tabs and control characters become
+/// single characters, so that the caret stands below the right one.
+fn write_excerpt(f: &mut fmt::Formatter<'_>, text: &str, span: Span) -> fmt::Result {
+    const BEFORE: usize = 60;
+    const WIDTH: usize = 100;
+    let start = floor_boundary(text, span.start as usize);
+    let end = floor_boundary(text, span.end as usize).max(start);
+    let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+    let line_end = text[start..].find('\n').map_or(text.len(), |newline| start + newline);
+    let before = text[line_start..start].chars().count();
+    let skipped = before.saturating_sub(BEFORE);
+    let line: Vec<char> = text[line_start..line_end].chars().skip(skipped).take(WIDTH).map(printable).collect();
+    let marked = text[start..end.min(line_end).max(start)].chars().count();
+    let indent = before - skipped;
+    let marked = marked.min(line.len().saturating_sub(indent)).max(1);
+    let ellipsis = if skipped > 0 { "..." } else { "" };
+    f.write_str("\n  ")?;
+    f.write_str(ellipsis)?;
+    line.iter().try_for_each(|character| f.write_char(*character))?;
+    if skipped + line.len() < text[line_start..line_end].chars().count() {
+        f.write_str("...")?;
+    }
+    write!(f, "\n  {:width$}{:^<marked$}", "", "", width = ellipsis.len() + indent)
+}
+
+fn floor_boundary(text: &str, offset: usize) -> usize {
+    (0..=offset.min(text.len())).rev().find(|offset| text.is_char_boundary(*offset)).unwrap_or(0)
+}
+
+/// Invisible characters as their pictures.
+fn printable(character: char) -> char {
+    match character {
+        '\t' => ' ',
+        '\0'..='\x1F' => char::from_u32(0x2400 + character as u32).unwrap_or(' '),
+        _ if character.is_control() => '\u{FFFD}',
+        _ => character,
+    }
+}
+
+impl fmt::Display for Error {
+    /// Our account: a sentence, the line with the trouble in it, and a caret below.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence())?;
+        if matches!(self.kind, ErrorKind::FormTooLarge | ErrorKind::Long(Limit::Tests | Limit::ObjectTests)) {
+            return Ok(());
+        }
+        write_excerpt(f, &self.text, self.span)
+    }
+}
+
+impl std::error::Error for Error {}

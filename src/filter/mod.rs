@@ -1,0 +1,191 @@
+//! WinDivert 2.2's filter language: compiled, evaluated, written as object string and in normal form, with its own errors.
+//!
+//! A [`Filter`] is made once and matches packets without allocating. The stages, each a module with one input and one
+//! output: text, tokens with their places, expression tree, WinDivert's program (a list of tests with forward jumps), and
+//! the optimised program that runs. Object strings enter at WinDivert's program; object strings and normal form are written
+//! from it.
+//!
+//! No text, object, packet or address record makes a function here panic or run without end: nesting, tokens and tests are
+//! limited, jumps lead forwards, and reads are checked.
+//!
+//! ```
+//! use oxidivert::address::{Address, Layer};
+//! use oxidivert::filter::Filter;
+//!
+//! let filter = Filter::compile("outbound and (udp.DstPort == 53 or udp.DstPort == 853)", Layer::Network)?;
+//! let packet = b"\x45\0\0\x20\x12\x34\0\0\x40\x11\0\0\xc0\0\x02\x01\xc6\x33\x64\x02\
+//!                \x30\x39\0\x35\0\x0c\0\0abcd";
+//! assert_eq!(filter.evaluate(Some(packet), &Address::default()), Ok(true));
+//! assert_eq!(filter.to_string(), "outbound and (udp.DstPort = 53 or udp.DstPort = 853)");
+//!
+//! let error = Filter::compile("udp.DstPort == 53 nor tcp", Layer::Network).unwrap_err();
+//! assert_eq!(error.to_string(), "\
+//! `nor` is no field, macro, number or address
+//!   udp.DstPort == 53 nor tcp
+//!                     ^^^");
+//! # Ok::<(), oxidivert::filter::Error>(())
+//! ```
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+mod ast;
+mod bind;
+mod error;
+mod eval;
+mod evaluate;
+mod field;
+mod format;
+mod lexer;
+mod lower;
+mod names;
+mod object;
+mod optimise;
+mod parser;
+mod program;
+mod ranges;
+mod span;
+mod types;
+
+pub use error::{BadToken, Error, ErrorKind, Expected, Limit, ObjectFault};
+pub use evaluate::{EvaluateError, EvaluateErrorKind};
+pub use field::Field;
+pub use names::{MACROS, Macro};
+pub use span::Span;
+
+use crate::address::{Address, Layer};
+use crate::batch::{Batch, PacketRef};
+use eval::View;
+use evaluate::Checked;
+use program::{Program, end};
+use std::fmt;
+use std::sync::Arc;
+use types::Test;
+
+/// A compiled filter. Clones share the program.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    program: Program,
+    tests: Vec<Test>,
+    text: String,
+    layer: u8,
+}
+
+impl Filter {
+    /// Compiles filter text, or decodes an object string. A filter of 256 tests, which WinDivert compiles to an object that
+    /// it then refuses itself, is too long.
+    pub fn compile(text: &str, layer: Layer) -> Result<Self, Error> {
+        let tests = compile_tests(text.as_bytes(), layer.number())?;
+        verify_fits_object(&tests, text.as_bytes())?;
+        Ok(Self::from_tests(tests, text.to_owned(), layer.number()))
+    }
+
+    /// Compiles as WinDivert's helper functions do: on a layer by its number, which need not exist, and with up to 256
+    /// tests. The text ends at its first NUL.
+    pub fn compile_bytes(text: &[u8], layer: u8) -> Result<Self, Error> {
+        let tests = compile_tests(text, layer)?;
+        Ok(Self::from_tests(tests, String::from_utf8_lossy(text).into_owned(), layer))
+    }
+
+    fn from_tests(tests: Vec<Test>, text: String, layer: u8) -> Self {
+        let program = optimise::optimise(&tests, layer);
+        Self { shared: Arc::new(Shared { program, tests, text, layer }) }
+    }
+
+    /// Whether a packet matches. Of the address record only what the filter asks for is read; its layer is taken to be the
+    /// filter's. An object that tests a field which the layer lacks does not match.
+    #[inline]
+    pub fn matches(&self, packet: PacketRef<'_>) -> bool {
+        let view = View { bytes: packet.bytes, layout: Some(packet.layout), address: packet.address };
+        self.shared.program.run(view) == end::ACCEPT
+    }
+
+    /// For each packet of a batch whether it matches, in order, in the place of what `mask` held.
+    pub fn matches_batch(&self, batch: &Batch, mask: &mut Vec<bool>) {
+        mask.clear();
+        mask.extend(batch.iter().map(|packet| self.matches(packet)));
+    }
+
+    /// Whether bytes with their address record match, as `WinDivertHelperEvalFilter` answers, with all its checks: the bytes
+    /// must be a packet exactly on layers that have packets, and of the IP version that the record says.
+    pub fn evaluate(&self, packet: Option<&[u8]>, address: &Address) -> Result<bool, EvaluateError> {
+        let checked = Checked::new(packet, address)?;
+        let (filter, address) = (self.shared.layer, address.raw_layer());
+        if filter != address {
+            return Err(EvaluateError::new(EvaluateErrorKind::OtherLayer { filter, address }));
+        }
+        checked.run(&self.shared.program)
+    }
+
+    /// The compiled object string.
+    pub fn object(&self) -> String {
+        object::encode(&self.shared.tests)
+    }
+
+    /// The layer; NETWORK if the filter was compiled for a number that names none.
+    pub fn layer(&self) -> Layer {
+        Layer::from_number(self.shared.layer).unwrap_or_default()
+    }
+
+    /// The text that the filter was compiled from.
+    pub fn text(&self) -> &str {
+        &self.shared.text
+    }
+}
+
+impl fmt::Display for Filter {
+    /// The normal form; the object string where the normal form would be too large.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let form = format::format(&self.shared.tests, self.shared.layer);
+        f.write_str(&form.unwrap_or_else(|format::TooLarge| self.object()))
+    }
+}
+
+/// `WinDivertHelperEvalFilter`: whether bytes with their address record match a filter, which is compiled for the record's
+/// layer. What is wrong with the bytes is found before what is wrong with the filter.
+pub fn evaluate_text(text: &[u8], packet: Option<&[u8]>, address: &Address) -> Result<bool, EvaluateError> {
+    let checked = Checked::new(packet, address)?;
+    let tests = compile_tests(text, address.raw_layer())
+        .map_err(|error| EvaluateError::new(EvaluateErrorKind::Filter(error)))?;
+    checked.run(&optimise::optimise(&tests, address.raw_layer()))
+}
+
+/// `WinDivertHelperCompileFilter`: the object string of a filter text, or an object in its canonical spelling.
+pub fn compile_object(text: &[u8], layer: u8) -> Result<String, Error> {
+    let tests = compile_tests(text, layer)?;
+    verify_fits_object(&tests, text)?;
+    Ok(object::encode(&tests))
+}
+
+/// `WinDivertHelperFormatFilter`: the normal form of a filter text or an object.
+pub fn format(text: &[u8], layer: u8) -> Result<String, Error> {
+    let tests = compile_tests(text, layer)?;
+    format::format(&tests, layer)
+        .map_err(|format::TooLarge| Error::new(ErrorKind::FormTooLarge, 0, Span::default(), text))
+}
+
+/// WinDivert's program of a filter text or an object.
+fn compile_tests(text: &[u8], layer: u8) -> Result<Vec<Test>, Error> {
+    if text.first() == Some(&b'@') {
+        let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+        return object::decode(text).map_err(|(fault, at)| {
+            let last = text.len().saturating_sub(1);
+            let span = Span::new(at.saturating_sub(1).min(last), at.clamp(1, text.len()));
+            Error::new(ErrorKind::BadObject(fault), 0, span, text)
+        });
+    }
+    let ast = parser::parse(&lexer::tokenise(text, layer)?, text)?;
+    lower::lower(&ast).map_err(|lower::TooManyTests| too_long(Limit::Tests, text))
+}
+
+fn verify_fits_object(tests: &[Test], text: &[u8]) -> Result<(), Error> {
+    if tests.len() < Test::MAXIMUM { Ok(()) } else { Err(too_long(Limit::ObjectTests, text)) }
+}
+
+#[cold]
+fn too_long(limit: Limit, text: &[u8]) -> Error {
+    Error::new(ErrorKind::Long(limit), 0, Span::new(0, text.len()), text)
+}

@@ -1,0 +1,12 @@
+//! The integration tests, one binary.
+mod diagnostics;
+mod filter_properties;
+mod filter_reference;
+mod filter_vectors;
+mod helper_vectors;
+mod packet_build;
+mod packet_edits;
+mod packet_properties;
+mod packet_vectors;
+mod strategies;
+mod vectors;
