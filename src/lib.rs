@@ -13,6 +13,7 @@
 #![deny(unsafe_code)]
 
 pub mod address;
+pub mod backend;
 pub mod batch;
 pub mod filter;
 pub mod packet;

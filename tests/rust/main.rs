@@ -1,4 +1,5 @@
 //! The integration tests, one binary.
+mod captures;
 mod diagnostics;
 mod filter_properties;
 mod filter_reference;
@@ -8,5 +9,7 @@ mod packet_build;
 mod packet_edits;
 mod packet_properties;
 mod packet_vectors;
+mod replay;
+mod replay_rules;
 mod strategies;
 mod vectors;

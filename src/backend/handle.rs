@@ -1,0 +1,152 @@
+//! An open handle: a backend's end, what was given back to the head of its queue, and the rules that all backends share.
+//!
+//! May be used from any thread. Holds no lock while it waits.
+use super::{Backend, Ending, Error, ErrorCode, Mask, Received, SendError, Wait};
+use crate::address::{Flags, Layer, Shutdown};
+use crate::batch::{Batch, Origin, Token};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// No packet is in hand.
+const NONE_IN_HAND: u64 = u64::MAX;
+
+/// An open handle.
+pub struct Handle {
+    backend: Arc<dyn Backend>,
+    layer: Layer,
+    priority: i16,
+    flags: Flags,
+    /// Packets that were received and given back, to be handed out before any other.
+    head: Mutex<Batch>,
+    has_head: AtomicBool,
+    in_hand: AtomicU64,
+    closed: AtomicBool,
+}
+
+impl Handle {
+    /// A handle over a backend's end.
+    pub fn new(backend: Arc<dyn Backend>, layer: Layer, priority: i16, flags: Flags) -> Self {
+        Self {
+            backend,
+            layer,
+            priority,
+            flags,
+            head: Mutex::new(Batch::new()),
+            has_head: AtomicBool::new(false),
+            in_hand: AtomicU64::new(NONE_IN_HAND),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// The backend's end.
+    pub fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
+    /// The layer.
+    pub const fn layer(&self) -> Layer {
+        self.layer
+    }
+
+    /// The priority.
+    pub const fn priority(&self) -> i16 {
+        self.priority
+    }
+
+    /// The open flags.
+    pub const fn flags(&self) -> Flags {
+        self.flags
+    }
+
+    /// Whether the handle was closed.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Whether received packets can be sent: not with SNIFF, DROP or RECV_ONLY, and only on packet layers.
+    pub const fn re_injects(&self) -> bool {
+        let keeps = Flags::SNIFF.0 | Flags::DROP.0 | Flags::RECV_ONLY.0;
+        self.flags.0 & keeps == 0 && self.layer.has_packets()
+    }
+
+    fn verify_open(&self) -> Result<(), Error> {
+        if self.is_closed() { Err(Error::new(ErrorCode::InvalidHandle, "the handle is closed")) } else { Ok(()) }
+    }
+
+    fn head(&self) -> MutexGuard<'_, Batch> {
+        self.head.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends up to `limit` packets to `batch`, first those that were given back, and waits for the first one only.
+    pub fn receive(&self, batch: &mut Batch, limit: usize, wait: Wait) -> Result<Received, Error> {
+        self.verify_open()?;
+        if self.has_head.load(Ordering::Acquire) && self.take_head(batch, limit) > 0 {
+            return Ok(Received::Packets);
+        }
+        self.backend.receive(batch, limit, wait)
+    }
+
+    fn take_head(&self, batch: &mut Batch, limit: usize) -> usize {
+        let mut head = self.head();
+        let count = head.len().min(limit);
+        for index in 0..count {
+            batch.append_from(&head, index);
+        }
+        head.remove_front(count);
+        self.has_head.store(!head.is_empty(), Ordering::Release);
+        count
+    }
+
+    /// Puts the packets of `batch` from index `from` on back to the head of the queue, in order.
+    pub fn give_back(&self, batch: &Batch, from: usize) {
+        let mut head = self.head();
+        let rest = std::mem::take(&mut *head);
+        for index in from..batch.len() {
+            head.append_from(batch, index);
+        }
+        for index in 0..rest.len() {
+            head.append_from(&rest, index);
+        }
+        self.has_head.store(!head.is_empty(), Ordering::Release);
+    }
+
+    /// Sends the packets of a batch that `mask` selects. New packets get their place behind the packet in hand.
+    pub fn send(&self, batch: &mut Batch, mask: Mask<'_>) -> Result<usize, SendError> {
+        self.verify_open()?;
+        let in_hand = self.in_hand.load(Ordering::Relaxed);
+        if in_hand != NONE_IN_HAND {
+            for record in batch.records_mut() {
+                if record.origin == Origin::Injected(None) {
+                    record.origin = Origin::Injected(Some(Token(in_hand)));
+                }
+            }
+        }
+        self.backend.send(batch, mask)
+    }
+
+    /// Says which received packet the program looks at, or that it looks at none.
+    #[inline]
+    pub fn set_in_hand(&self, token: Option<Token>) {
+        self.in_hand.store(token.map_or(NONE_IN_HAND, |token| token.0), Ordering::Relaxed);
+    }
+
+    /// Ends receiving, sending or both.
+    pub fn shutdown(&self, how: Shutdown) -> Result<(), Error> {
+        self.verify_open()?;
+        self.backend.shutdown(how);
+        Ok(())
+    }
+
+    /// Closes the handle and lets packets that were given back go on; a second call does nothing.
+    pub fn close(&self, ending: Ending) -> Result<(), Error> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let head = std::mem::take(&mut *self.head());
+        if !head.is_empty() && ending == Ending::Completed && self.re_injects() {
+            // Nobody received these, so they go on; a send that was shut down keeps them, as the driver's does.
+            drop(self.backend.send(&head, None));
+        }
+        self.backend.close(ending)
+    }
+}
