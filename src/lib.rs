@@ -15,5 +15,7 @@
 pub mod address;
 pub mod backend;
 pub mod batch;
+#[cfg(feature = "python")]
+mod bindings;
 pub mod filter;
 pub mod packet;

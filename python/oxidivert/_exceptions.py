@@ -1,0 +1,74 @@
+"""The exceptions.
+
+DivertError (OSError)        a handle's operation failed; ``code`` is the Windows number on every system
+├── HandleClosedError        the handle is closed
+└── HandleShutdownError      receiving or sending was shut down, or a replay ended (code 232)
+FilterError (ValueError)     a filter does not compile
+PacketError (ValueError)     bytes are no packet, or an edit does not fit the packet
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class DivertError(OSError):
+    """A handle's operation failed.
+
+    ``code`` is the Windows error number on every backend, ``symbol`` its name in Windows' headers, ``errno`` this
+    system's own number. After a failed ``send_batch``, ``sent`` tells how many packets went out.
+    """
+
+    code: int
+    symbol: str
+    sent: int
+
+    def __init__(self, code: int, message: str, *, symbol: str = "", errno: int = 0, sent: int = 0) -> None:
+        super().__init__(errno, message)
+        self.code = code
+        self.symbol = symbol
+        self.sent = sent
+
+    def __str__(self) -> str:
+        return f"[{self.symbol} {self.code}] {self.strerror}" if self.symbol else str(self.strerror)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {"symbol": self.symbol, "errno": self.errno, "sent": self.sent}
+        return _restore, (type(self), self.code, self.strerror, state)
+
+
+class HandleClosedError(DivertError):
+    """The handle is closed."""
+
+
+class HandleShutdownError(DivertError):
+    """Receiving or sending was shut down, or a replay ended, and nothing is left (code 232, ERROR_NO_DATA)."""
+
+
+class FilterError(ValueError):
+    """A filter does not compile.
+
+    ``message`` and ``position`` (a byte offset into the filter) are WinDivert's own; ``text`` is the filter. ``str()``
+    is a fuller account with the text and a caret under the spot.
+    """
+
+    message: str
+    position: int
+    text: str
+
+    def __init__(self, message: str, position: int, text: str, account: str | None = None) -> None:
+        super().__init__(account or message)
+        self.message = message
+        self.position = position
+        self.text = text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message, self.position, self.text, self.args[0])
+
+
+class PacketError(ValueError):
+    """Bytes are no packet, or an edit does not fit the packet."""
+
+
+def _restore(kind: type[DivertError], code: int, message: str, state: dict[str, Any]) -> DivertError:
+    return kind(code, message, **state)

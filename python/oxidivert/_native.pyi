@@ -1,0 +1,1092 @@
+"""The compiled half of the package `oxidivert`."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from types import GenericAlias
+from typing import Final, Generic, Literal, Self, SupportsIndex, TypeAlias, TypeVar, final, overload
+
+from ._enums import ChecksumFlag, Direction, Event, Flag, Layer, Shutdown
+
+__all__ = [
+    "Address",
+    "Batch",
+    "EndpointData",
+    "Filter",
+    "Handle",
+    "IcmpHeader",
+    "Icmpv6Header",
+    "Ipv4Header",
+    "Ipv6Header",
+    "NetworkData",
+    "Packet",
+    "ParsedPacket",
+    "ReflectData",
+    "Replay",
+    "Statistics",
+    "TcpHeader",
+    "UdpHeader",
+    "__version__",
+    "_run_passthrough",
+    "calc_checksums",
+    "compile_filter",
+    "decrement_ttl",
+    "eval_filter",
+    "format_filter",
+    "format_ipv4_address",
+    "format_ipv6_address",
+    "hash_packet",
+    "hton_ipv6_address",
+    "htonl",
+    "htonll",
+    "htons",
+    "icmp",
+    "icmp_echo",
+    "icmp_unreachable",
+    "ntoh_ipv6_address",
+    "ntohl",
+    "ntohll",
+    "ntohs",
+    "open",
+    "other",
+    "parse_batch",
+    "parse_ipv4_address",
+    "parse_ipv6_address",
+    "parse_packet",
+    "tcp",
+    "udp",
+]
+
+__version__: Final[str]
+
+_Object: TypeAlias = object
+_Buffer: TypeAlias = bytes | bytearray | memoryview
+_IpAddress: TypeAlias = IPv4Address | IPv6Address
+_Item = TypeVar("_Item", covariant=True)
+
+@final
+class Ipv4Header:
+    """The IPv4 header of a packet (RFC 791). Edits keep its checksum right."""
+
+    @property
+    def tos(self) -> int:
+        """Type of service, 0 to 255."""
+    @tos.setter
+    def tos(self, value: int, /) -> None: ...
+    @property
+    def length(self) -> int:
+        """Total length in bytes, header included. Setting it parses the packet anew."""
+    @length.setter
+    def length(self, value: int, /) -> None: ...
+    @property
+    def id(self) -> int:
+        """Identification, 0 to 65535."""
+    @id.setter
+    def id(self, value: int, /) -> None: ...
+    @property
+    def dont_fragment(self) -> bool:
+        """Whether routers must not fragment the packet."""
+    @dont_fragment.setter
+    def dont_fragment(self, value: bool, /) -> None: ...
+    @property
+    def more_fragments(self) -> bool:
+        """Whether more fragments follow. Setting it parses the packet anew."""
+    @more_fragments.setter
+    def more_fragments(self, value: bool, /) -> None: ...
+    @property
+    def fragment_offset(self) -> int:
+        """Fragment offset in units of 8 bytes, 0 to 8191. Setting it parses the packet anew."""
+    @fragment_offset.setter
+    def fragment_offset(self, value: int, /) -> None: ...
+    @property
+    def ttl(self) -> int:
+        """Time to live, 0 to 255 hops."""
+    @ttl.setter
+    def ttl(self, value: int, /) -> None: ...
+    @property
+    def protocol(self) -> int:
+        """IP protocol number. Setting it parses the packet anew."""
+    @protocol.setter
+    def protocol(self, value: int, /) -> None: ...
+    @property
+    def checksum(self) -> int:
+        """Header checksum as stored."""
+    @checksum.setter
+    def checksum(self, value: int, /) -> None: ...
+    @property
+    def header_length(self) -> int:
+        """Header length in 32-bit words, 5 to 15."""
+    @property
+    def src_addr(self) -> IPv4Address:
+        """Source address (`ipaddress`); settable from that or text."""
+    @src_addr.setter
+    def src_addr(self, value: IPv4Address | str, /) -> None: ...
+    @property
+    def dst_addr(self) -> IPv4Address:
+        """Destination address (`ipaddress`); settable from that or text."""
+    @dst_addr.setter
+    def dst_addr(self, value: IPv4Address | str, /) -> None: ...
+
+@final
+class Ipv6Header:
+    """The IPv6 header of a packet (RFC 8200)."""
+
+    @property
+    def traffic_class(self) -> int:
+        """Traffic class, 0 to 255."""
+    @traffic_class.setter
+    def traffic_class(self, value: int, /) -> None: ...
+    @property
+    def flow_label(self) -> int:
+        """Flow label, the true 20 bits (filters read it otherwise)."""
+    @flow_label.setter
+    def flow_label(self, value: int, /) -> None: ...
+    @property
+    def length(self) -> int:
+        """Payload length in bytes, extension headers included. Setting it parses the packet anew."""
+    @length.setter
+    def length(self, value: int, /) -> None: ...
+    @property
+    def next_header(self) -> int:
+        """Number of the first header behind this one. Setting it parses the packet anew."""
+    @next_header.setter
+    def next_header(self, value: int, /) -> None: ...
+    @property
+    def hop_limit(self) -> int:
+        """Hop limit, 0 to 255 hops."""
+    @hop_limit.setter
+    def hop_limit(self, value: int, /) -> None: ...
+    @property
+    def src_addr(self) -> IPv6Address:
+        """Source address (`ipaddress`); settable from that or text."""
+    @src_addr.setter
+    def src_addr(self, value: IPv6Address | str, /) -> None: ...
+    @property
+    def dst_addr(self) -> IPv6Address:
+        """Destination address (`ipaddress`); settable from that or text."""
+    @dst_addr.setter
+    def dst_addr(self, value: IPv6Address | str, /) -> None: ...
+
+@final
+class TcpHeader:
+    """The TCP header of a packet (RFC 9293). Edits keep its checksum right."""
+
+    @property
+    def src_port(self) -> int:
+        """Source port."""
+    @src_port.setter
+    def src_port(self, value: int, /) -> None: ...
+    @property
+    def dst_port(self) -> int:
+        """Destination port."""
+    @dst_port.setter
+    def dst_port(self, value: int, /) -> None: ...
+    @property
+    def seq(self) -> int:
+        """Sequence number, 0 to 2**32 - 1."""
+    @seq.setter
+    def seq(self, value: int, /) -> None: ...
+    @property
+    def ack_number(self) -> int:
+        """Acknowledgement number, 0 to 2**32 - 1."""
+    @ack_number.setter
+    def ack_number(self, value: int, /) -> None: ...
+    @property
+    def cwr(self) -> bool:
+        """Congestion window reduced."""
+    @cwr.setter
+    def cwr(self, value: bool, /) -> None: ...
+    @property
+    def ece(self) -> bool:
+        """ECN echo."""
+    @ece.setter
+    def ece(self, value: bool, /) -> None: ...
+    @property
+    def urg(self) -> bool:
+        """Whether the urgent pointer counts."""
+    @urg.setter
+    def urg(self, value: bool, /) -> None: ...
+    @property
+    def ack(self) -> bool:
+        """Whether the acknowledgement number counts."""
+    @ack.setter
+    def ack(self, value: bool, /) -> None: ...
+    @property
+    def psh(self) -> bool:
+        """Push."""
+    @psh.setter
+    def psh(self, value: bool, /) -> None: ...
+    @property
+    def rst(self) -> bool:
+        """Reset."""
+    @rst.setter
+    def rst(self, value: bool, /) -> None: ...
+    @property
+    def syn(self) -> bool:
+        """Synchronise."""
+    @syn.setter
+    def syn(self, value: bool, /) -> None: ...
+    @property
+    def fin(self) -> bool:
+        """Finish."""
+    @fin.setter
+    def fin(self, value: bool, /) -> None: ...
+    @property
+    def window(self) -> int:
+        """Window as stored, unscaled."""
+    @window.setter
+    def window(self, value: int, /) -> None: ...
+    @property
+    def checksum(self) -> int:
+        """Checksum as stored."""
+    @checksum.setter
+    def checksum(self, value: int, /) -> None: ...
+    @property
+    def urgent_pointer(self) -> int:
+        """Urgent pointer."""
+    @urgent_pointer.setter
+    def urgent_pointer(self, value: int, /) -> None: ...
+    @property
+    def data_offset(self) -> int:
+        """Header length in 32-bit words, 5 to 15."""
+
+@final
+class UdpHeader:
+    """The UDP header of a packet (RFC 768). Edits keep its checksum right; 0 stays 0."""
+
+    @property
+    def src_port(self) -> int:
+        """Source port."""
+    @src_port.setter
+    def src_port(self, value: int, /) -> None: ...
+    @property
+    def dst_port(self) -> int:
+        """Destination port."""
+    @dst_port.setter
+    def dst_port(self, value: int, /) -> None: ...
+    @property
+    def length(self) -> int:
+        """Length in bytes, header included, as stored."""
+    @length.setter
+    def length(self, value: int, /) -> None: ...
+    @property
+    def checksum(self) -> int:
+        """Checksum as stored; 0 over IPv4 means none."""
+    @checksum.setter
+    def checksum(self, value: int, /) -> None: ...
+
+@final
+class IcmpHeader:
+    """The ICMP header of a packet (RFC 792). Edits keep its checksum right."""
+
+    @property
+    def type(self) -> int:
+        """Type: 8 echo request, 0 echo reply, 3 unreachable, …"""
+    @type.setter
+    def type(self, value: int, /) -> None: ...
+    @property
+    def code(self) -> int:
+        """Code."""
+    @code.setter
+    def code(self, value: int, /) -> None: ...
+    @property
+    def checksum(self) -> int:
+        """Checksum as stored."""
+    @checksum.setter
+    def checksum(self, value: int, /) -> None: ...
+    @property
+    def body(self) -> int:
+        """The four bytes behind the checksum as one number; for echo: identifier and sequence number."""
+    @body.setter
+    def body(self, value: int, /) -> None: ...
+
+@final
+class Icmpv6Header:
+    """The ICMPv6 header of a packet (RFC 4443). Edits keep its checksum right."""
+
+    @property
+    def type(self) -> int:
+        """Type: 128 echo request, 129 echo reply, 1 unreachable, …"""
+    @type.setter
+    def type(self, value: int, /) -> None: ...
+    @property
+    def code(self) -> int:
+        """Code."""
+    @code.setter
+    def code(self, value: int, /) -> None: ...
+    @property
+    def checksum(self) -> int:
+        """Checksum as stored."""
+    @checksum.setter
+    def checksum(self, value: int, /) -> None: ...
+    @property
+    def body(self) -> int:
+        """The four bytes behind the checksum as one number; for echo: identifier and sequence number."""
+    @body.setter
+    def body(self, value: int, /) -> None: ...
+
+@final
+class NetworkData:
+    """The part of an address that packets have."""
+
+    @property
+    def interface_index(self) -> int:
+        """Interface index."""
+    @interface_index.setter
+    def interface_index(self, value: int, /) -> None: ...
+    @property
+    def subinterface_index(self) -> int:
+        """Sub-interface index."""
+    @subinterface_index.setter
+    def subinterface_index(self, value: int, /) -> None: ...
+
+@final
+class EndpointData:
+    """The part of an address that flow and socket events have."""
+
+    @property
+    def endpoint_id(self) -> int:
+        """The endpoint's number."""
+    @endpoint_id.setter
+    def endpoint_id(self, value: int, /) -> None: ...
+    @property
+    def parent_endpoint_id(self) -> int:
+        """The number of the endpoint that this one came from."""
+    @parent_endpoint_id.setter
+    def parent_endpoint_id(self, value: int, /) -> None: ...
+    @property
+    def process_id(self) -> int:
+        """The process."""
+    @process_id.setter
+    def process_id(self, value: int, /) -> None: ...
+    @property
+    def local_port(self) -> int:
+        """The local port, or the ICMP type."""
+    @local_port.setter
+    def local_port(self, value: int, /) -> None: ...
+    @property
+    def remote_port(self) -> int:
+        """The remote port."""
+    @remote_port.setter
+    def remote_port(self, value: int, /) -> None: ...
+    @property
+    def protocol(self) -> int:
+        """The IP protocol number."""
+    @protocol.setter
+    def protocol(self, value: int, /) -> None: ...
+    @property
+    def local_addr(self) -> _IpAddress:
+        """The local address (`ipaddress`); settable from that or text. IPv4-mapped words read as IPv4."""
+    @local_addr.setter
+    def local_addr(self, value: _IpAddress | str, /) -> None: ...
+    @property
+    def remote_addr(self) -> _IpAddress:
+        """The remote address (`ipaddress`); settable from that or text. IPv4-mapped words read as IPv4."""
+    @remote_addr.setter
+    def remote_addr(self, value: _IpAddress | str, /) -> None: ...
+
+@final
+class ReflectData:
+    """The part of an address that events about handles have."""
+
+    @property
+    def timestamp(self) -> int:
+        """When the handle was opened, in ticks."""
+    @timestamp.setter
+    def timestamp(self, value: int, /) -> None: ...
+    @property
+    def process_id(self) -> int:
+        """The process that opened the handle."""
+    @process_id.setter
+    def process_id(self, value: int, /) -> None: ...
+    @property
+    def layer(self) -> int:
+        """The handle's layer, as a number."""
+    @layer.setter
+    def layer(self, value: int, /) -> None: ...
+    @property
+    def flags(self) -> int:
+        """The handle's open flags, as a number."""
+    @flags.setter
+    def flags(self, value: int, /) -> None: ...
+    @property
+    def priority(self) -> int:
+        """The handle's priority."""
+    @priority.setter
+    def priority(self, value: int, /) -> None: ...
+
+@final
+class Address:
+    """The 80-byte address record that travels with a packet or event.
+
+    Without arguments: layer NETWORK, outbound, nothing else set; checksum flags of 0 mean "computed when sent". The
+    timestamp is the raw clock, not Unix time (see `Packet.time_ns`).
+    """
+
+    def __new__(
+        cls,
+        *,
+        timestamp: int = 0,
+        layer: Layer | int = 0,
+        event: Event | int = 0,
+        sniffed: bool = False,
+        outbound: bool = True,
+        loopback: bool = False,
+        impostor: bool = False,
+        ipv6: bool = False,
+        ip_checksum: bool = False,
+        tcp_checksum: bool = False,
+        udp_checksum: bool = False,
+    ) -> Self: ...
+    @staticmethod
+    def from_bytes(data: _Buffer) -> Address:
+        """An address record from its 80 bytes. ValueError for another length, a layer above 4 or an event above 9."""
+    @property
+    def timestamp(self) -> int:
+        """Capture time in ticks of the raw clock (100 ns in replays)."""
+    @timestamp.setter
+    def timestamp(self, value: int, /) -> None: ...
+    @property
+    def layer(self) -> Layer:
+        """The layer."""
+    @layer.setter
+    def layer(self, value: Layer | int, /) -> None: ...
+    @property
+    def event(self) -> Event:
+        """The event."""
+    @event.setter
+    def event(self, value: Event | int, /) -> None: ...
+    @property
+    def sniffed(self) -> bool:
+        """Whether the packet is a copy."""
+    @sniffed.setter
+    def sniffed(self, value: bool, /) -> None: ...
+    @property
+    def outbound(self) -> bool:
+        """Whether the packet leaves this host."""
+    @outbound.setter
+    def outbound(self, value: bool, /) -> None: ...
+    @property
+    def loopback(self) -> bool:
+        """Whether the packet stays within this host."""
+    @loopback.setter
+    def loopback(self, value: bool, /) -> None: ...
+    @property
+    def impostor(self) -> bool:
+        """Whether another driver made the packet."""
+    @impostor.setter
+    def impostor(self, value: bool, /) -> None: ...
+    @property
+    def ipv6(self) -> bool:
+        """Whether the packet is IPv6."""
+    @ipv6.setter
+    def ipv6(self, value: bool, /) -> None: ...
+    @property
+    def ip_checksum(self) -> bool:
+        """Whether the IPv4 header checksum is final; if not it is computed when the packet is sent."""
+    @ip_checksum.setter
+    def ip_checksum(self, value: bool, /) -> None: ...
+    @property
+    def tcp_checksum(self) -> bool:
+        """Whether the TCP checksum is final; if not it is computed when the packet is sent."""
+    @tcp_checksum.setter
+    def tcp_checksum(self, value: bool, /) -> None: ...
+    @property
+    def udp_checksum(self) -> bool:
+        """Whether the UDP checksum is final; if not it is computed when the packet is sent."""
+    @udp_checksum.setter
+    def udp_checksum(self, value: bool, /) -> None: ...
+    @property
+    def network(self) -> NetworkData | None:
+        """The part of layers NETWORK and NETWORK_FORWARD; None on other layers."""
+    @property
+    def flow(self) -> EndpointData | None:
+        """The part of layer FLOW; None on other layers."""
+    @property
+    def socket(self) -> EndpointData | None:
+        """The part of layer SOCKET; None on other layers."""
+    @property
+    def reflect(self) -> ReflectData | None:
+        """The part of layer REFLECT; None on other layers."""
+    def copy(self) -> Address:
+        """An address record of its own with the same content."""
+    def __bytes__(self) -> bytes: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    __hash__: None  # type: ignore[assignment]
+    def __reduce__(self) -> tuple[Callable[[bytes], Address], tuple[bytes]]: ...
+
+@final
+class Packet:
+    """One packet: bytes, address, and typed views of its headers.
+
+    `Packet(data, address=None)` copies the bytes in; any bytes are taken, and what is no packet has no headers. Without an
+    address it gets `Address()`: NETWORK, outbound, checksums computed when sent. Edits keep every checksum right that was
+    right (RFC 1624); an unedited packet goes back byte for byte.
+    """
+
+    def __new__(cls, data: _Buffer, address: Address | None = None) -> Self: ...
+    @property
+    def address(self) -> Address:
+        """The live address record; assigning copies one in."""
+    @address.setter
+    def address(self, value: Address, /) -> None: ...
+    @property
+    def ipv4(self) -> Ipv4Header | None:
+        """The IPv4 header, or None."""
+    @property
+    def ipv6(self) -> Ipv6Header | None:
+        """The IPv6 header, or None."""
+    @property
+    def tcp(self) -> TcpHeader | None:
+        """The TCP header, or None."""
+    @property
+    def udp(self) -> UdpHeader | None:
+        """The UDP header, or None."""
+    @property
+    def icmp(self) -> IcmpHeader | None:
+        """The ICMP header, or None."""
+    @property
+    def icmpv6(self) -> Icmpv6Header | None:
+        """The ICMPv6 header, or None."""
+    @property
+    def src_addr(self) -> _IpAddress | None:
+        """Source address (`ipaddress`), or None if the bytes are no packet; settable from that or text."""
+    @src_addr.setter
+    def src_addr(self, value: _IpAddress | str, /) -> None: ...
+    @property
+    def dst_addr(self) -> _IpAddress | None:
+        """Destination address (`ipaddress`), or None if the bytes are no packet; settable from that or text."""
+    @dst_addr.setter
+    def dst_addr(self, value: _IpAddress | str, /) -> None: ...
+    @property
+    def src_port(self) -> int | None:
+        """Source port of TCP or UDP, or None."""
+    @src_port.setter
+    def src_port(self, value: int, /) -> None: ...
+    @property
+    def dst_port(self) -> int | None:
+        """Destination port of TCP or UDP, or None."""
+    @dst_port.setter
+    def dst_port(self, value: int, /) -> None: ...
+    @property
+    def direction(self) -> Direction:
+        """Which way the packet goes (`Direction`); settable."""
+    @direction.setter
+    def direction(self, value: Direction, /) -> None: ...
+    @property
+    def protocol(self) -> int | None:
+        """Final IP protocol number (6 TCP, 17 UDP, 1 ICMP, 58 ICMPv6, …), or None if the bytes are no packet."""
+    @property
+    def is_fragment(self) -> bool:
+        """Whether the packet is an IP fragment; an IPv6 atomic fragment counts."""
+    @property
+    def time_ns(self) -> int:
+        """Capture time in nanoseconds since the Unix epoch; 0 if unknown."""
+    @property
+    def process(self) -> None:
+        """The process that the packet belongs to; None where it is not known, as in replays."""
+    @property
+    def data(self) -> memoryview:
+        """All bytes, as a read-only memoryview; assigning replaces them (they must be a packet)."""
+    @data.setter
+    def data(self, value: _Buffer, /) -> None: ...
+    @property
+    def payload(self) -> memoryview:
+        """The payload, as a read-only memoryview; assigning one of any length fixes lengths and checksums.
+
+        Assigning raises PacketError on a first fragment, a truncated packet, and where the result is too long.
+        """
+    @payload.setter
+    def payload(self, value: _Buffer, /) -> None: ...
+    def recalculate_checksums(self, flags: ChecksumFlag | int = 0) -> bool:
+        """Calculates every checksum anew, except those that `flags` (`ChecksumFlag`) leave alone, and sets the address's
+        checksum flags. False for a first fragment or a truncated packet, whose transport checksum cannot be known.
+        """
+    @property
+    def checksums_valid(self) -> bool:
+        """Whether the checksums in the bytes are right, whatever the address's flags say."""
+    def packet_hash(self, seed: int = 0) -> int:
+        """WinDivert's 64-bit hash of the headers; 0 for bytes that are no whole packet."""
+    def copy(self) -> Packet:
+        """A packet of its own with the same bytes and address. Sending it injects a new packet."""
+    def __copy__(self) -> Packet: ...
+    def __deepcopy__(self, _memo: object, /) -> Packet: ...
+    def __reduce__(self) -> tuple[type[Packet], tuple[bytes, Address]]: ...
+    def __bytes__(self) -> bytes: ...
+    def __len__(self) -> int: ...
+
+@final
+class Batch:
+    """Packets and their addresses over one buffer, as `recv_batch` gives them: a sequence.
+
+    A packet taken out of it is the same object each time, and goes out as it then is when the batch is sent.
+    """
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: SupportsIndex, /) -> Packet: ...
+    def __iter__(self) -> Iterator[Packet]: ...
+
+@final
+class Statistics:
+    """What a handle has counted since it was opened: a snapshot."""
+
+    @property
+    def seen(self) -> int:
+        """Packets that the handle could have matched."""
+    @property
+    def received(self) -> int:
+        """Packets handed out."""
+    @property
+    def sent(self) -> int:
+        """Packets sent, re-injected or new."""
+    @property
+    def modified(self) -> int:
+        """Of those sent, how many had been changed."""
+    @property
+    def dropped(self) -> int:
+        """Packets received and never sent."""
+    @property
+    def overflowed(self) -> int:
+        """Packets dropped because the queue was full."""
+    @property
+    def expired(self) -> int:
+        """Packets that waited too long in the queue."""
+    @property
+    def passed_on_overload(self) -> int:
+        """Packets that passed unseen because the queue was full (on_overload="pass")."""
+    @property
+    def errors(self) -> int:
+        """Packets that could not be sent, or not be read."""
+    @property
+    def checksums_computed(self) -> int:
+        """Checksums computed on sending because the address said that they were not final."""
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    __hash__: None  # type: ignore[assignment]
+
+@final
+class Filter:
+    """A compiled filter.
+
+    `Filter(text, layer=Layer.NETWORK)` compiles WinDivert's filter language, or decodes a compiled object string. FilterError
+    says what is wrong and where.
+    """
+
+    def __new__(
+        cls, text: str, layer: Layer | int = 0, *, dialect: Literal["windivert", "extended"] = "windivert"
+    ) -> Self: ...
+    @overload
+    def matches(self, packet: Packet, address: None = None) -> bool:
+        """Whether a packet matches; or bytes (None on event layers) together with an address.
+
+        ValueError where bytes and address do not fit each other or the filter's layer.
+        """
+    @overload
+    def matches(self, packet: _Buffer | None, address: Address) -> bool: ...
+    @property
+    def object(self) -> str:
+        """The compiled object string, as WinDivert writes it."""
+    @property
+    def layer(self) -> Layer:
+        """The filter's layer."""
+    @property
+    def text(self) -> str:
+        """The text that the filter was compiled from."""
+    def __eq__(self, other: _Object, /) -> bool: ...
+    def __ne__(self, other: _Object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __reduce__(self) -> tuple[type[Filter], tuple[str, int]]: ...
+
+@final
+class Handle(Generic[_Item]):
+    """An open handle: receives the packets that its filter matches, and sends.
+
+    Made by `open`. A context manager, like a file: leaving the block closes it; an exception that leaves the block discards a
+    replay's output. May be used from any thread; `close` and `shutdown` wake every waiter.
+    """
+
+    def recv(self, timeout: float | None = None) -> _Item | None:
+        """Waits for a packet: `timeout` seconds, 0 polls, None waits as long as it takes. None only when the time is out.
+
+        HandleShutdownError (232) after a receive shutdown or the end of a replay, HandleClosedError after close.
+        """
+    def recv_batch(self, limit: int = 64, timeout: float | None = None) -> Batch:
+        """Waits like `recv` for at least one packet, and takes up to `limit` (1 to 255) that are there.
+
+        An empty batch when the time is out.
+        """
+    @overload
+    def send(self, packet: Packet, address: Address | None = None) -> None:
+        """Sends a packet, or bytes with an address.
+
+        The first send of a received packet re-injects it; later ones, and packets made here, inject new ones.
+        """
+    @overload
+    def send(self, packet: _Buffer, address: Address) -> None: ...
+    def send_batch(self, batch: Batch, mask: Sequence[bool] | None = None) -> int:
+        """Sends the packets of a batch that `mask` (one truth value each, default all) selects; how many went out.
+
+        A failure in the middle raises DivertError with `sent`.
+        """
+    def run(
+        self,
+        callback: Callable[[_Item], bool | None],
+        *,
+        batch: int = 64,
+        workers: int = 1,
+        on_error: Literal["raise", "drop", "pass"] = "raise",
+    ) -> int:
+        """Calls `callback(packet)` for every packet, in a loop that runs in Rust, until the handle is shut down or closed or
+        the replay ends; how many packets were handled.
+
+        The callback returns None or True to send the packet on as it now is, or False to drop it; anything else is a
+        TypeError. An exception in it, by `on_error`: "raise" drops the packet, sends those that were decided, leaves the rest
+        to be received, and raises; "drop" and "pass" log it and drop the packet or send its original bytes.
+        """
+    def shutdown(self, how: Shutdown | int) -> None:
+        """Ends receiving, sending or both (`Shutdown`), and wakes every waiter."""
+    def close(self) -> None:
+        """Closes the handle, lets what nobody received go on, and wakes every waiter. A second call does nothing."""
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, _value: BaseException | None, _traceback: object, /
+    ) -> None: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> _Item: ...
+    def __class_getitem__(cls, item: object) -> GenericAlias: ...
+    def set_filter(self, filter: str | Filter) -> None:
+        """Puts another filter in the old one's place without missing a packet that either matches."""
+    @property
+    def closed(self) -> bool:
+        """Whether the handle was closed."""
+    @property
+    def filter(self) -> Filter:
+        """The filter."""
+    @property
+    def layer(self) -> Layer:
+        """The layer."""
+    @property
+    def priority(self) -> int:
+        """The priority."""
+    @property
+    def flags(self) -> Flag:
+        """The open flags."""
+    @property
+    def version(self) -> tuple[int, int]:
+        """The version of the driver, or of the semantics that the backend keeps: major and minor."""
+    @property
+    def backend(self) -> str:
+        """The backend's name."""
+    @property
+    def queue_length(self) -> int:
+        """Packets that fit into the queue, 32 to 16384."""
+    @queue_length.setter
+    def queue_length(self, value: int, /) -> None: ...
+    @property
+    def queue_time(self) -> int:
+        """How long a packet may wait in the queue, 100 to 16000 milliseconds."""
+    @queue_time.setter
+    def queue_time(self, value: int, /) -> None: ...
+    @property
+    def queue_size(self) -> int:
+        """Bytes that fit into the queue, 65535 to 33554432."""
+    @queue_size.setter
+    def queue_size(self, value: int, /) -> None: ...
+    @property
+    def stats(self) -> Statistics:
+        """What was counted so far, as a snapshot."""
+
+@final
+class Replay:
+    """A capture (pcap or pcapng, plain or gzip'd) as a backend for `open`: its packets are received, and what is sent is
+    written to `out`.
+
+    `source`: a path, or the bytes of a capture. `out`: a path that appears, whole, when the last handle closes, and not at all
+    after an exception; None discards. `local`: the networks ("10.0.0.0/8") of this side, for captures that do not tell
+    directions; default the private ranges.
+    """
+
+    def __new__(
+        cls,
+        source: str | os.PathLike[str] | bytes | bytearray,
+        out: str | os.PathLike[str] | None = None,
+        *,
+        local: Iterable[str | IPv4Network | IPv6Network] | None = None,
+    ) -> Self: ...
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How much of the source was read: bytes, and how many there are."""
+
+@final
+class ParsedPacket:
+    """Where the headers of a packet lie, in bytes from the start of the data; None for what is absent."""
+
+    @property
+    def ipv4(self) -> int | None:
+        """Offset of the IPv4 header."""
+    @property
+    def ipv6(self) -> int | None:
+        """Offset of the IPv6 header."""
+    @property
+    def icmp(self) -> int | None:
+        """Offset of the ICMP header."""
+    @property
+    def icmpv6(self) -> int | None:
+        """Offset of the ICMPv6 header."""
+    @property
+    def tcp(self) -> int | None:
+        """Offset of the TCP header."""
+    @property
+    def udp(self) -> int | None:
+        """Offset of the UDP header."""
+    @property
+    def payload(self) -> int | None:
+        """Offset of the payload."""
+    @property
+    def next(self) -> int | None:
+        """Offset of what follows behind the packet: the next packet of a batch, or padding."""
+    @property
+    def protocol(self) -> int:
+        """Final IP protocol number."""
+    @property
+    def payload_len(self) -> int:
+        """Length of the payload in bytes."""
+    @property
+    def next_len(self) -> int:
+        """Length of what follows behind the packet, in bytes."""
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    __hash__: None  # type: ignore[assignment]
+
+def open(
+    filter: str | Filter = "true",
+    *,
+    layer: Layer | int = 0,
+    priority: int = 0,
+    flags: Flag | int = 0,
+    backend: Literal["auto", "windivert", "nfqueue"] | Replay = "auto",
+    dialect: Literal["windivert", "extended"] = "extended",
+    sets: None = None,
+    on_overload: Literal["drop", "pass"] = "drop",
+    processes: bool = False,
+) -> Handle[Packet]:
+    """Opens a handle, like the builtin `open`: use it in a `with` block.
+
+    `filter`: text, compiled object text or a `Filter`. `backend`: a `Replay`, or the name of a live backend ("auto" takes this
+    platform's). Wrong arguments and filters are told in the driver's order: layer, flags, priority (DivertError 87), filter
+    (FilterError), backend.
+    """
+
+def _run_passthrough(handle: Handle[Packet], batch: int = 64) -> int:
+    """The loop of `run` with a callback in Rust that does nothing: what a callback's cost is measured against."""
+
+def parse_packet(data: _Buffer) -> ParsedPacket | None:
+    """Parses the packet that `data` begins with; None if it has no usable IP header or is cut short."""
+
+def parse_batch(data: _Buffer) -> Iterator[ParsedPacket]:
+    """Iterates over the packets that lie back to back in `data`, up to the first that does not parse."""
+
+def calc_checksums(data: bytearray, address: Address | None = None, flags: ChecksumFlag | int = 0) -> bool:
+    """Calculates the checksums of the first packet in `data`, in place, and sets the address's checksum flags.
+
+    `flags` (`ChecksumFlag`) name those to leave alone. False for bytes that are no packet, and for first fragments and
+    truncated packets, of which the IPv4 header checksum is written all the same.
+    """
+
+def decrement_ttl(data: bytearray) -> bool:
+    """Lowers the TTL or hop limit of the first packet in `data` by one, in place; False, and nothing changed, if it is 0 or 1
+    or the bytes are no packet.
+    """
+
+def hash_packet(data: _Buffer, seed: int = 0) -> int:
+    """WinDivert's 64-bit hash of the headers of the first packet in `data`; 0 for bytes that are no whole packet."""
+
+def compile_filter(text: str, layer: Layer | int = 0) -> str:
+    """Compiles a filter for a layer to WinDivert's object string. FilterError says what is wrong and where."""
+
+def format_filter(text: str, layer: Layer | int = 0) -> str:
+    """A filter, or a compiled object string, in normal form. FilterError says what is wrong and where."""
+
+def eval_filter(filter: str | Filter, data: _Buffer | None, address: Address) -> bool:
+    """Whether a packet (None on event layers) with its address matches a filter: text, an object string or a `Filter`.
+
+    ValueError where the library reports an error rather than "no match": a bad filter, a field that the layer lacks, bytes
+    that are no packet, an address that does not fit.
+    """
+
+def parse_ipv4_address(text: str) -> int:
+    """An IPv4 address in text as a number in host order. ValueError on refusal."""
+
+def parse_ipv6_address(text: str) -> tuple[int, int, int, int]:
+    """An IPv6 address in text as four words in host order, the first one least significant. ValueError on refusal."""
+
+def format_ipv4_address(address: int) -> str:
+    """An IPv4 address, a number in host order, as text."""
+
+def format_ipv6_address(words: Sequence[int]) -> str:
+    """An IPv6 address, four words in host order with the first one least significant, as text."""
+
+def ntohs(value: int) -> int:
+    """Swaps the bytes of a 16-bit number between network and host order."""
+
+def htons(value: int) -> int:
+    """Swaps the bytes of a 16-bit number between host and network order."""
+
+def ntohl(value: int) -> int:
+    """Swaps the bytes of a 32-bit number between network and host order."""
+
+def htonl(value: int) -> int:
+    """Swaps the bytes of a 32-bit number between host and network order."""
+
+def ntohll(value: int) -> int:
+    """Swaps the bytes of a 64-bit number between network and host order."""
+
+def htonll(value: int) -> int:
+    """Swaps the bytes of a 64-bit number between host and network order."""
+
+def ntoh_ipv6_address(words: Sequence[int]) -> tuple[int, int, int, int]:
+    """Reverses all 16 bytes of an IPv6 address of four words: network to host order."""
+
+def hton_ipv6_address(words: Sequence[int]) -> tuple[int, int, int, int]:
+    """Reverses all 16 bytes of an IPv6 address of four words: host to network order."""
+
+def tcp(
+    src_addr: _IpAddress | str,
+    dst_addr: _IpAddress | str,
+    src_port: int,
+    dst_port: int,
+    *,
+    payload: _Buffer | None = None,
+    seq: int = 0,
+    ack_number: int = 0,
+    syn: bool = False,
+    ack: bool = False,
+    fin: bool = False,
+    rst: bool = False,
+    psh: bool = False,
+    urg: bool = False,
+    ece: bool = False,
+    cwr: bool = False,
+    window: int = 65535,
+    urgent_pointer: int = 0,
+    mss: int | None = None,
+    window_scale: int | None = None,
+    sack_permitted: bool = False,
+    timestamps: tuple[int, int] | None = None,
+    options: _Buffer | None = None,
+    ttl: int = 64,
+    tos: int = 0,
+    id: int | None = None,
+    dont_fragment: bool = False,
+    flow_label: int | None = None,
+) -> Packet:
+    """A TCP packet (RFC 9293).
+
+    Options in this order, where given: `mss` (bytes), `window_scale` (shift count), `sack_permitted`, `timestamps` (value
+    and echo reply), then the bytes of `options`; together at most 40 bytes.
+
+    The addresses, both IPv4 or both IPv6, are text or `ipaddress` objects. `ttl` is the hop limit and `tos` the traffic
+    class under IPv6; `id` and `dont_fragment` are of IPv4, `flow_label` is of IPv6. The packet is outbound and its
+    checksums are final. PacketError if a value does not fit.
+    """
+
+def udp(
+    src_addr: _IpAddress | str,
+    dst_addr: _IpAddress | str,
+    src_port: int,
+    dst_port: int,
+    *,
+    payload: _Buffer | None = None,
+    ttl: int = 64,
+    tos: int = 0,
+    id: int | None = None,
+    dont_fragment: bool = False,
+    flow_label: int | None = None,
+) -> Packet:
+    """A UDP packet (RFC 768).
+
+    The addresses, both IPv4 or both IPv6, are text or `ipaddress` objects. `ttl` is the hop limit and `tos` the traffic
+    class under IPv6; `id` and `dont_fragment` are of IPv4, `flow_label` is of IPv6. The packet is outbound and its
+    checksums are final. PacketError if a value does not fit.
+    """
+
+def icmp(
+    src_addr: _IpAddress | str,
+    dst_addr: _IpAddress | str,
+    type: int,
+    *,
+    code: int = 0,
+    body: int = 0,
+    payload: _Buffer | None = None,
+    ttl: int = 64,
+    tos: int = 0,
+    id: int | None = None,
+    dont_fragment: bool = False,
+    flow_label: int | None = None,
+) -> Packet:
+    """An ICMP packet (RFC 792), or ICMPv6 (RFC 4443) between IPv6 addresses; `body` is the four bytes behind the checksum.
+
+    The addresses, both IPv4 or both IPv6, are text or `ipaddress` objects. `ttl` is the hop limit and `tos` the traffic
+    class under IPv6; `id` and `dont_fragment` are of IPv4, `flow_label` is of IPv6. The packet is outbound and its
+    checksums are final. PacketError if a value does not fit.
+    """
+
+def icmp_echo(
+    src_addr: _IpAddress | str,
+    dst_addr: _IpAddress | str,
+    *,
+    identifier: int = 0,
+    sequence: int = 0,
+    reply: bool = False,
+    payload: _Buffer | None = None,
+    ttl: int = 64,
+    tos: int = 0,
+    id: int | None = None,
+    dont_fragment: bool = False,
+    flow_label: int | None = None,
+) -> Packet:
+    """An ICMP or ICMPv6 echo request, or the reply to one.
+
+    The addresses, both IPv4 or both IPv6, are text or `ipaddress` objects. `ttl` is the hop limit and `tos` the traffic
+    class under IPv6; `id` and `dont_fragment` are of IPv4, `flow_label` is of IPv6. The packet is outbound and its
+    checksums are final. PacketError if a value does not fit.
+    """
+
+def icmp_unreachable(
+    src_addr: _IpAddress | str,
+    dst_addr: _IpAddress | str,
+    packet: Packet | _Buffer,
+    *,
+    code: int = 0,
+    ttl: int = 64,
+    tos: int = 0,
+    id: int | None = None,
+    dont_fragment: bool = False,
+    flow_label: int | None = None,
+) -> Packet:
+    """An ICMP or ICMPv6 "destination unreachable" that quotes as much of `packet` as the RFCs want.
+
+    The addresses, both IPv4 or both IPv6, are text or `ipaddress` objects. `ttl` is the hop limit and `tos` the traffic
+    class under IPv6; `id` and `dont_fragment` are of IPv4, `flow_label` is of IPv6. The packet is outbound and its
+    checksums are final. PacketError if a value does not fit.
+    """
+
+def other(
+    src_addr: _IpAddress | str,
+    dst_addr: _IpAddress | str,
+    protocol: int,
+    *,
+    payload: _Buffer | None = None,
+    ttl: int = 64,
+    tos: int = 0,
+    id: int | None = None,
+    dont_fragment: bool = False,
+    flow_label: int | None = None,
+) -> Packet:
+    """A packet of any other IP protocol.
+
+    The addresses, both IPv4 or both IPv6, are text or `ipaddress` objects. `ttl` is the hop limit and `tos` the traffic
+    class under IPv6; `id` and `dont_fragment` are of IPv4, `flow_label` is of IPv6. The packet is outbound and its
+    checksums are final. PacketError if a value does not fit.
+    """

@@ -1,0 +1,52 @@
+//! The Python module `oxidivert._native`: convert, call, map the error. Decides nothing about packets.
+#![expect(clippy::needless_pass_by_value, clippy::unnecessary_wraps, reason = "what PyO3's macros call must look so")]
+mod address;
+mod batch;
+mod buffer;
+mod build;
+mod enums;
+mod error;
+mod filter;
+mod handle;
+mod header;
+mod helpers;
+mod ip;
+mod packet;
+mod recycle;
+mod replay;
+mod run;
+mod shared;
+mod statistics;
+
+/// The compiled half of the package `oxidivert`.
+#[pyo3::pymodule(gil_used = false)]
+mod _native {
+    #[pymodule_export]
+    use super::address::{PyAddress, PyEndpointData, PyNetworkData, PyReflectData};
+    #[pymodule_export]
+    use super::batch::PyBatch;
+    #[pymodule_export]
+    use super::build::{icmp, icmp_echo, icmp_unreachable, other, tcp, udp};
+    #[pymodule_export]
+    use super::filter::PyFilter;
+    #[pymodule_export]
+    use super::handle::{_run_passthrough, PyHandle, open};
+    #[pymodule_export]
+    use super::header::{PyIcmpHeader, PyIcmpv6Header, PyIpv4Header, PyIpv6Header, PyTcpHeader, PyUdpHeader};
+    #[pymodule_export]
+    use super::helpers::{
+        PyParsedPacket, calc_checksums, compile_filter, decrement_ttl, eval_filter, format_filter, format_ipv4_address,
+        format_ipv6_address, hash_packet, hton_ipv6_address, htonl, htonll, htons, ntoh_ipv6_address, ntohl, ntohll,
+        ntohs, parse_batch, parse_ipv4_address, parse_ipv6_address, parse_packet,
+    };
+    #[pymodule_export]
+    use super::packet::PyPacket;
+    #[pymodule_export]
+    use super::replay::PyReplay;
+    #[pymodule_export]
+    use super::statistics::PyStatistics;
+
+    #[expect(non_upper_case_globals, reason = "the name that Python packages use")]
+    #[pymodule_export]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}

@@ -1,0 +1,50 @@
+//! `Statistics`: a snapshot of what a handle has counted.
+use crate::backend::Statistics;
+use pyo3::prelude::*;
+
+/// What a handle has counted since it was opened: a snapshot.
+#[pyclass(frozen, module = "oxidivert", name = "Statistics", eq)]
+#[derive(PartialEq, Eq)]
+pub(super) struct PyStatistics {
+    core: Statistics,
+}
+
+impl PyStatistics {
+    pub(super) const fn new(core: Statistics) -> Self {
+        Self { core }
+    }
+}
+
+/// The counts: the getters and the text form, from one table.
+macro_rules! counts {
+    ($($name:ident, $doc:literal;)*) => {
+        #[pymethods]
+        impl PyStatistics {
+            $(
+                #[doc = $doc]
+                #[getter]
+                const fn $name(&self) -> u64 {
+                    self.core.$name
+                }
+            )*
+
+            fn __repr__(&self) -> String {
+                let counts = [$(format!("{}={}", stringify!($name), self.core.$name)),*];
+                format!("<Statistics {}>", counts.join(" "))
+            }
+        }
+    };
+}
+
+counts! {
+    seen, "Packets that the handle could have matched.";
+    received, "Packets handed out.";
+    sent, "Packets sent, re-injected or new.";
+    modified, "Of those sent, how many had been changed.";
+    dropped, "Packets received and never sent.";
+    overflowed, "Packets dropped because the queue was full.";
+    expired, "Packets that waited too long in the queue.";
+    passed_on_overload, "Packets that passed unseen because the queue was full (on_overload=\"pass\").";
+    errors, "Packets that could not be sent, or not be read.";
+    checksums_computed, "Checksums computed on sending because the address said that they were not final.";
+}
