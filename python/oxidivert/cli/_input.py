@@ -1,0 +1,48 @@
+"""What the commands share on their way in: the filter and the capture."""
+
+from __future__ import annotations
+
+import argparse
+
+import oxidivert as od
+
+from ._errors import CommandError
+
+
+def add_filter(parser: argparse.ArgumentParser) -> None:
+    """Adds the filter."""
+    parser.add_argument(
+        "filter",
+        metavar="FILTER",
+        nargs="?",
+        default="true",
+        help='what matches, such as "tcp.DstPort == 80" (default: all)',
+    )
+
+
+def add_capture(parser: argparse.ArgumentParser) -> None:
+    """Adds the capture and how to read it."""
+    parser.add_argument("--read", metavar="IN", required=True, help="the capture: pcap or pcapng, plain or gzip'd")
+    parser.add_argument(
+        "--local",
+        metavar="NET",
+        nargs="+",
+        action="extend",
+        help="this side's networks, such as 10.0.0.0/8, if the capture tells no directions (default: private ranges)",
+    )
+
+
+def compile_filter(text: str) -> od.Filter:
+    """The filter, before anything is opened or written."""
+    try:
+        return od.Filter(text, dialect="extended")
+    except UnicodeEncodeError:
+        raise CommandError("the filter is no valid text") from None
+
+
+def open_replay(source: str, *, out: str | None = None, local: list[str] | None) -> od.Replay:
+    """The capture as a backend."""
+    try:
+        return od.Replay(source, out=out, local=local)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
