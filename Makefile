@@ -1,0 +1,80 @@
+# Each target does all its own set-up, in .venv/, build/ and target/. Needed: Rust, Python 3.11 or newer, the package registries.
+#
+#   make demo    an example script over the shipped capture, into build/masked.pcapng
+#   make test    everything that is checked: lint, Rust tests, the built wheel's Python tests
+#   make lint    format, clippy, types, stub
+#   make bench   every benchmark beside its peer, and one table of ratios
+#   make wheel   the wheel that is published: dist/*-manylinux_2_17_x86_64.whl
+#   make clean   removes what the above made
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: demo test lint lint-rust lint-python bench wheel clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# One interpreter for every build, so that switching targets rebuilds nothing.
+export PYO3_PYTHON := $(BIN)/python
+
+# Folders are among the sources because a removed file changes nothing but its folder.
+SOURCES := Cargo.toml pyproject.toml README.md $(wildcard Cargo.lock LICENSE*) \
+  $(shell find src python -name __pycache__ -prune -o -not -name '*.pyc' -not -name '*.so' -print)
+DEMO_OUTPUT := build/masked.pcapng
+
+demo: $(VENV)/.installed-cli
+	$(BIN)/oxidivert run examples/mask_token.py "tcp.PayloadLength > 0" --read examples/traffic.pcapng --write $(DEMO_OUTPUT)
+	@echo "written: $(DEMO_OUTPUT)"
+
+test: lint
+	cargo test --locked --lib --tests --benches
+	cargo test --locked --doc
+	$(BIN)/python -m pytest
+
+lint: lint-rust lint-python
+
+lint-rust: $(VENV)/.created
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --features python -- -D warnings
+
+lint-python: $(VENV)/.installed-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/python -m mypy --strict
+	$(BIN)/python -m mypy.stubtest oxidivert --mypy-config-file pyproject.toml
+
+bench: $(VENV)/.installed-bench
+	OXIDIVERT_WINDIVERT_C="$$($(BIN)/python benches/python/windivert_c.py)" \
+	  OXIDIVERT_LIBPCAP="$$(echo $(CURDIR)/$(VENV)/lib/python3*/site-packages/cypcap.libs/libpcap-*)" cargo bench --locked -- --noplot
+	$(BIN)/python -m pytest benches/python --benchmark-enable --benchmark-only --benchmark-json=build/bench.json
+	$(BIN)/python benches/report.py build/bench.json
+
+wheel: $(VENV)/.created
+	$(PIP) install 'maturin[zig]>=1.9.4,<2' auditwheel abi3audit
+	rm -rf dist
+	PATH="$(BIN):$$PATH" $(BIN)/maturin build --locked --release --zig --compatibility manylinux2014 --out dist
+	$(BIN)/auditwheel show dist/*.whl | tee /dev/stderr | grep manylinux_2_17_x86_64 >/dev/null
+	$(BIN)/abi3audit --strict --summary dist/*.whl
+
+clean:
+	rm -rf $(VENV) build dist target
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; name it: make PYTHON=python3.12")'
+	$(PYTHON) -m venv --clear $(VENV)
+	touch $@
+
+build/wheel/.built: $(SOURCES) | $(VENV)/.created
+	$(PIP) install 'maturin>=1.9.4,<2'
+	rm -rf build/wheel
+	$(BIN)/maturin build --locked --release --out build/wheel
+	touch $@
+
+# The stem is the extra that is installed beside the wheel.
+$(VENV)/.installed-%: build/wheel/.built pyproject.toml
+	$(PIP) install --force-reinstall --no-deps build/wheel/*.whl
+	$(PIP) install "$$(echo build/wheel/*.whl)[$*]"
+	touch $@
