@@ -12,11 +12,12 @@ use super::statistics::PyStatistics;
 use crate::address::{Flags, Layer, Parameter, Shutdown, verify_open};
 use crate::backend::{Ending, ErrorCode, Handle, OpenOptions, Overload, System};
 use crate::batch::{Batch, Origin, Slot};
+use crate::packet::ParseError;
 use pyo3::exceptions::{PyResourceWarning, PyTypeError, PyUserWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 use std::ffi::CString;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Largest batch, as the driver's.
@@ -55,32 +56,49 @@ impl PyHandle {
         self.core.backend().parameter(parameter)
     }
 
-    fn send_slot(&self, py: Python<'_>, slot: &Slot) -> PyResult<()> {
-        let mut outgoing = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut batch = std::mem::take(&mut *outgoing);
-        drop(outgoing);
+    fn outgoing(&self) -> MutexGuard<'_, Batch> {
+        self.outgoing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends the one packet that `fill` appends.
+    fn send_one(&self, py: Python<'_>, fill: impl FnOnce(&mut Batch) -> Result<(), ParseError>) -> PyResult<()> {
+        let mut batch = std::mem::take(&mut *self.outgoing());
         batch.clear();
-        slot.append_to(&mut batch).or_raise(py)?;
+        fill(&mut batch).or_raise(py)?;
         let sent = py.detach(|| {
             let sent = self.core.send(&mut batch, None);
-            *self.outgoing.lock().unwrap_or_else(PoisonError::into_inner) = batch;
+            *self.outgoing() = batch;
             sent
         });
         sent.or_raise(py).map(|_| ())
     }
 
     fn send_packet(&self, py: Python<'_>, packet: &PyPacket, address: Option<&PyAddress>) -> PyResult<()> {
-        let record = address.map(PyAddress::record);
-        let mut copy = packet.slot().lock().clone();
-        if let Some(record) = record {
-            *copy.address_mut() = record;
-        }
-        self.send_slot(py, &copy)?;
+        let given = address.map(PyAddress::record);
+        self.send_one(py, |batch| {
+            packet.slot().lock().append_to(batch)?;
+            if let (Some(address), Some(record)) = (given, batch.records_mut().last_mut()) {
+                record.address = address;
+                record.changed = true;
+            }
+            Ok(())
+        })?;
         let mut slot = packet.slot().lock();
         if let Origin::Received(token) = slot.origin() {
             slot.set_origin(Origin::Injected(Some(token)));
         }
         Ok(())
+    }
+
+    fn send_bytes(&self, py: Python<'_>, bytes: &[u8], address: &PyAddress) -> PyResult<()> {
+        self.send_one(py, |batch| {
+            batch.push_parsed(bytes, &address.record(), 0, Origin::Injected(None))?;
+            if let Some(record) = batch.records_mut().last_mut() {
+                // A new packet counts as changed.
+                record.changed = true;
+            }
+            Ok(())
+        })
     }
 
     fn end(&self, py: Python<'_>, ending: Ending) -> PyResult<()> {
@@ -137,10 +155,7 @@ impl PyHandle {
         let Some(address) = address else {
             return Err(PyTypeError::new_err("bytes need an address: send(data, Address())"));
         };
-        let mut slot = Slot::new(bytes.into_vec(), address.record(), 0);
-        // A new packet counts as changed, so that its open checksums are computed.
-        slot.address_mut();
-        self.send_slot(py, &slot)
+        self.send_bytes(py, bytes.as_slice(), address)
     }
 
     /// Sends the packets of a batch that `mask` (one truth value each, default all) selects; how many went out.
