@@ -233,11 +233,6 @@ impl Address {
         self.set_words(52, words);
     }
 
-    /// Whether bytes past the typed fields of NETWORK data, 24 to 79, are all zero; others are padding that is kept.
-    pub fn has_padding(&self) -> bool {
-        self.bytes[24..].iter().any(|byte| *byte != 0)
-    }
-
     fn words(&self, offset: usize) -> IpWords {
         let mut words = [0; 4];
         for (word, bytes) in words.iter_mut().zip(self.bytes[offset..].chunks_exact(4)) {

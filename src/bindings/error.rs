@@ -54,29 +54,17 @@ impl<T> OrRaise<T> for Result<T, address::OpenError> {
     }
 }
 
-impl<T> OrRaise<T> for Result<T, packet::ParseError> {
-    fn or_raise(self, _py: Python<'_>) -> PyResult<T> {
-        self.map_err(|error| PacketError::new_err(error.to_string()))
-    }
+/// Errors about a packet's bytes, all of which are `PacketError`s with the core's own account.
+macro_rules! packet_errors {
+    ($($error:ty),*) => {$(
+        impl<T> OrRaise<T> for Result<T, $error> {
+            fn or_raise(self, _py: Python<'_>) -> PyResult<T> {
+                self.map_err(|error| PacketError::new_err(error.to_string()))
+            }
+        }
+    )*};
 }
-
-impl<T> OrRaise<T> for Result<T, packet::EditError> {
-    fn or_raise(self, _py: Python<'_>) -> PyResult<T> {
-        self.map_err(|error| PacketError::new_err(error.to_string()))
-    }
-}
-
-impl<T> OrRaise<T> for Result<T, batch::SlotError> {
-    fn or_raise(self, _py: Python<'_>) -> PyResult<T> {
-        self.map_err(|error| PacketError::new_err(error.to_string()))
-    }
-}
-
-impl<T> OrRaise<T> for Result<T, packet::BuildError> {
-    fn or_raise(self, _py: Python<'_>) -> PyResult<T> {
-        self.map_err(|error| PacketError::new_err(error.to_string()))
-    }
-}
+packet_errors!(packet::ParseError, packet::EditError, packet::BuildError, batch::SlotError);
 
 impl<T> OrRaise<T> for Result<T, address::AddressError> {
     fn or_raise(self, _py: Python<'_>) -> PyResult<T> {

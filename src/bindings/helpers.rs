@@ -1,6 +1,6 @@
 //! The helper functions over plain bytes, answer for answer with WinDivert's.
 use super::address::PyAddress;
-use super::buffer::BytesLike;
+use super::buffer::{BytesLike, overwrite};
 use super::error::OrRaise;
 use super::filter::PyFilter;
 use crate::filter;
@@ -150,7 +150,7 @@ pub(super) fn calc_checksums(
 ) -> bool {
     let mut bytes = data.to_vec();
     let filled = packet::fill_checksums(&mut bytes, flags);
-    write_back(data, &bytes);
+    overwrite(data, &bytes);
     if let Some(address) = address {
         address.get().change(|record| crate::batch::note_filled(record, &filled));
     }
@@ -163,13 +163,8 @@ pub(super) fn calc_checksums(
 pub(super) fn decrement_ttl(data: &Bound<'_, PyByteArray>) -> bool {
     let mut bytes = data.to_vec();
     let done = packet::decrement_ttl(&mut bytes);
-    write_back(data, &bytes);
+    overwrite(data, &bytes);
     done
-}
-
-/// Copies bytes of the same length back into the array, without a reference into memory that Python can change.
-fn write_back(data: &Bound<'_, PyByteArray>, bytes: &[u8]) {
-    super::buffer::overwrite(data, bytes);
 }
 
 /// WinDivert's 64-bit hash of the headers of the first packet in `data`; 0 for bytes that are no whole packet.

@@ -10,7 +10,7 @@ use pyo3::types::{PyBool, PyDict};
 use std::time::{Duration, Instant};
 
 /// How long a wait may keep the main thread from noticing a signal.
-pub(super) const SLICE: Duration = Duration::from_millis(50);
+const SLICE: Duration = Duration::from_millis(50);
 
 /// What becomes of a packet whose callback failed.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -316,17 +316,11 @@ fn no_capture(name: &str, what: &str) -> Error {
 
 /// The source itself, or what it unzips to; whether it is zipped.
 fn unzipped(mut source: Counted) -> io::Result<(Box<dyn Read + Send>, bool)> {
-    let mut magic = [0; 2];
-    let mut len = 0;
-    while let Some(rest) = magic.get_mut(len..).filter(|rest| !rest.is_empty()) {
-        match source.read(rest)? {
-            0 => break,
-            more => len += more,
-        }
-    }
-    let start = Cursor::new(magic.get(..len).unwrap_or_default().to_vec());
-    let whole = start.chain(source);
-    Ok(if magic == GZIP_MAGIC {
+    let mut magic = Vec::with_capacity(GZIP_MAGIC.len());
+    source.by_ref().take(GZIP_MAGIC.len() as u64).read_to_end(&mut magic)?;
+    let is_zipped = magic == GZIP_MAGIC;
+    let whole = Cursor::new(magic).chain(source);
+    Ok(if is_zipped {
         (Box::new(bufread::MultiGzDecoder::new(io::BufReader::with_capacity(BUFFER_LEN, whole))), true)
     } else {
         // The reader behind this has a buffer of its own.
