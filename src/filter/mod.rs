@@ -20,7 +20,7 @@
 //!
 //! let error = Filter::compile("udp.DstPort == 53 nor tcp", Layer::Network).unwrap_err();
 //! assert_eq!(error.to_string(), "\
-//! `nor` is no field, macro, number or address
+//! `nor` is no field, macro, number or address; did you mean `or` or `not`?
 //!   udp.DstPort == 53 nor tcp
 //!                     ^^^");
 //! # Ok::<(), oxidivert::filter::Error>(())
@@ -32,6 +32,7 @@ mod bind;
 mod error;
 mod eval;
 mod evaluate;
+mod excerpt;
 mod field;
 mod format;
 mod lexer;
@@ -43,6 +44,7 @@ mod parser;
 mod program;
 mod ranges;
 mod span;
+mod suggest;
 mod types;
 
 pub use error::{BadToken, Error, ErrorKind, Expected, Limit, ObjectFault};
@@ -53,6 +55,7 @@ pub use span::Span;
 
 use crate::address::{Address, Layer};
 use crate::batch::{Batch, PacketRef};
+use ast::Ast;
 use eval::View;
 use evaluate::Checked;
 use program::{Program, end};
@@ -177,8 +180,13 @@ fn compile_tests(text: &[u8], layer: u8) -> Result<Vec<Test>, Error> {
             Error::new(ErrorKind::BadObject(fault), 0, span, text)
         });
     }
-    let ast = parser::parse(&lexer::tokenise(text, layer)?, text)?;
+    let ast = parse(text, layer)?;
     lower::lower(&ast).map_err(|lower::TooManyTests| too_long(Limit::Tests, text))
+}
+
+fn parse(text: &[u8], layer: u8) -> Result<Ast, Error> {
+    let tree = lexer::tokenise(text, layer).and_then(|tokens| parser::parse(&tokens, text));
+    tree.map_err(|error| error.on_layer(layer))
 }
 
 fn verify_fits_object(tests: &[Test], text: &[u8]) -> Result<(), Error> {
