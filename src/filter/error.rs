@@ -2,11 +2,13 @@
 //!
 //! Position and message are a matter of compatibility, and sometimes odd: a position may lie one byte beside the culprit or
 //! even before the text. The caret stands where the trouble is.
+use super::excerpt::{quoted, spanned, write_excerpt};
 use super::field::Field;
 use super::names::Macro;
 use super::span::Span;
+use super::suggest::{Slot, respell, suggest};
 use crate::address::Layer;
-use std::fmt::{self, Write};
+use std::fmt;
 
 /// A filter that does not compile.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +16,11 @@ pub struct Error {
     kind: ErrorKind,
     position: u32,
     span: Span,
+    /// Number of the layer that it was compiled for.
+    layer: u8,
     text: String,
+    /// What else helps, as the end of a sentence.
+    note: String,
 }
 
 /// What is wrong with a filter.
@@ -145,7 +151,18 @@ pub enum ObjectFault {
 
 impl Error {
     pub(super) fn new(kind: ErrorKind, position: u32, span: Span, text: &[u8]) -> Self {
-        Self { kind, position, span, text: String::from_utf8_lossy(text).into_owned() }
+        let text = String::from_utf8_lossy(text).into_owned();
+        Self { kind, position, span, layer: 0, text, note: String::new() }
+    }
+
+    /// The error with something else that helps.
+    pub(super) fn with_note(self, note: String) -> Self {
+        Self { note, ..self }
+    }
+
+    /// The error, of a filter for this layer, whose names it may suggest.
+    pub(super) fn on_layer(self, layer: u8) -> Self {
+        Self { layer, ..self }
     }
 
     /// What is wrong.
@@ -187,11 +204,31 @@ impl Error {
         &self.text
     }
 
-    /// The text of the span, shortened.
+    /// The text of the span, shortened, or what stands for it.
     fn culprit(&self) -> String {
-        let text = self.text.get(self.span.start as usize..self.span.end as usize).unwrap_or_default();
-        let shown: String = text.chars().take(40).flat_map(char::escape_debug).collect();
-        if shown.is_empty() { "the end of the filter".to_owned() } else { format!("`{shown}`") }
+        quoted(&self.text, self.span)
+    }
+
+    /// What may have been meant, as the end of a sentence; empty if nothing is close.
+    fn hint(&self) -> String {
+        let word = spanned(&self.text, self.span);
+        let names = match self.kind {
+            ErrorKind::BadToken(BadToken::Word) => suggest(word, self.slot(), self.layer),
+            ErrorKind::Parse(Expected::Test) => respell(word, Slot::Test, self.layer),
+            ErrorKind::Parse(Expected::Value) => respell(word, Slot::Value, self.layer),
+            _ => return String::new(),
+        };
+        match names.as_slice() {
+            [] => String::new(),
+            [name] => format!("; did you mean `{name}`?"),
+            [name, other, ..] => format!("; did you mean `{name}` or `{other}`?"),
+        }
+    }
+
+    /// What the place of the span asks for, going by the character before it.
+    fn slot(&self) -> Slot {
+        let before = self.text.get(..self.span.start as usize).unwrap_or_default().trim_end();
+        if before.ends_with(['=', '<', '>', '-', '[', '{', ',']) { Slot::Value } else { Slot::Test }
     }
 
     fn sentence(&self) -> String {
@@ -205,7 +242,9 @@ impl Error {
             ErrorKind::BadToken(fault) => self.token_sentence(fault),
             ErrorKind::BadLayer(field) => layer_sentence(field.name(), |layer| field.exists_on(layer)),
             ErrorKind::MacroLayer(name) => layer_sentence(name.name(), |layer| name.value(layer).is_some()),
-            ErrorKind::Parse(expected) => format!("expected {}, found {}", expected.describe(), self.culprit()),
+            ErrorKind::Parse(expected) => {
+                format!("expected {}, found {}{}", expected.describe(), self.culprit(), self.hint())
+            }
             ErrorKind::Index => "the index leaves the largest packet that there can be".to_owned(),
             ErrorKind::UnknownSet => format!("no set was given under the name {}", self.culprit()),
             ErrorKind::PrefixTooLong(bits) => format!("the prefix length {} is more than {bits}", self.culprit()),
@@ -221,7 +260,7 @@ impl Error {
         match fault {
             BadToken::Character => format!("{culprit} means nothing in a filter"),
             BadToken::Half => format!("{culprit} is written twice, or as a word"),
-            BadToken::Word => format!("{culprit} is no field, macro, number or address"),
+            BadToken::Word => format!("{culprit} is no field, macro, number or address{}", self.hint()),
             BadToken::LongWord => "a word has at most 39 characters".to_owned(),
         }
     }
@@ -277,49 +316,11 @@ impl ObjectFault {
     }
 }
 
-/// The line with the trouble in it and a line with the caret, cut to a readable width. Tabs and control characters become
-/// single characters, so that the caret stands below the right one.
-fn write_excerpt(f: &mut fmt::Formatter<'_>, text: &str, span: Span) -> fmt::Result {
-    const BEFORE: usize = 60;
-    const WIDTH: usize = 100;
-    let start = floor_boundary(text, span.start as usize);
-    let end = floor_boundary(text, span.end as usize).max(start);
-    let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
-    let line_end = text[start..].find('\n').map_or(text.len(), |newline| start + newline);
-    let before = text[line_start..start].chars().count();
-    let skipped = before.saturating_sub(BEFORE);
-    let line: Vec<char> = text[line_start..line_end].chars().skip(skipped).take(WIDTH).map(printable).collect();
-    let marked = text[start..end.min(line_end).max(start)].chars().count();
-    let indent = before - skipped;
-    let marked = marked.min(line.len().saturating_sub(indent)).max(1);
-    let ellipsis = if skipped > 0 { "..." } else { "" };
-    f.write_str("\n  ")?;
-    f.write_str(ellipsis)?;
-    line.iter().try_for_each(|character| f.write_char(*character))?;
-    if skipped + line.len() < text[line_start..line_end].chars().count() {
-        f.write_str("...")?;
-    }
-    write!(f, "\n  {:width$}{:^<marked$}", "", "", width = ellipsis.len() + indent)
-}
-
-fn floor_boundary(text: &str, offset: usize) -> usize {
-    (0..=offset.min(text.len())).rev().find(|offset| text.is_char_boundary(*offset)).unwrap_or(0)
-}
-
-/// Invisible characters as their pictures.
-fn printable(character: char) -> char {
-    match character {
-        '\t' => ' ',
-        '\0'..='\x1F' => char::from_u32(0x2400 + character as u32).unwrap_or(' '),
-        _ if character.is_control() => '\u{FFFD}',
-        _ => character,
-    }
-}
-
 impl fmt::Display for Error {
     /// Our account: a sentence, the line with the trouble in it, and a caret below.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.sentence())?;
+        f.write_str(&self.note)?;
         if matches!(
             self.kind,
             ErrorKind::FormTooLarge | ErrorKind::Long(Limit::Tests | Limit::ObjectTests | Limit::ExtendedTests)

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// The filter of a text.
 pub(super) fn compile(text: &str, layer: Layer, sets: &Sets) -> Result<Filter, Error> {
-    let plain = match Filter::compile(text, layer) {
+    let plain = match Filter::compile_plain(text, layer) {
         Ok(filter) => return Ok(filter),
         Err(error) => error,
     };
@@ -24,7 +24,8 @@ pub(super) fn compile(text: &str, layer: Layer, sets: &Sets) -> Result<Filter, E
     if !is_extended(&tokens) {
         return Err(plain);
     }
-    let ast = error.map_or_else(|| parse_extended(&tokens, bytes, sets), Err)?;
+    let ast = error.map_or_else(|| parse_extended(&tokens, bytes, sets), Err);
+    let ast = ast.map_err(|error| name_sets(error, sets).on_layer(layer.number()))?;
     let tests = lower_within(&ast, ast.root, MAXIMUM_EXTENDED_TESTS)
         .map_err(|_| Error::new(ErrorKind::Long(Limit::ExtendedTests), 0, Span::new(0, bytes.len()), bytes))?;
     let superset = Some(superset(&ast));
@@ -33,12 +34,30 @@ pub(super) fn compile(text: &str, layer: Layer, sets: &Sets) -> Result<Filter, E
     Ok(Filter { shared: Arc::new(shared) })
 }
 
+/// The error of the plain dialect, with a word on what the extended one takes.
+pub(super) fn point_out(error: Error, layer: u8) -> Error {
+    let (tokens, _) = tokenise_extended(error.text().as_bytes(), layer);
+    if !is_extended(&tokens) {
+        return error;
+    }
+    error.with_note("; the extended dialect has it".to_owned())
+}
+
+/// The error with the sets that there are, if it is about one that is not.
+fn name_sets(error: Error, sets: &Sets) -> Error {
+    if error.kind() != ErrorKind::UnknownSet {
+        return error;
+    }
+    let names: Vec<_> = sets.names().map(|name| format!("`${name}`")).collect();
+    let known = if names.is_empty() { "none was".to_owned() } else { format!("there is {}", names.join(", ")) };
+    error.with_note(format!("; {known}"))
+}
+
 /// Whether there is anything that only the extended dialect has. What the plain dialect can tell as a mistake of its own, like
 /// the word `in` without a field before it, does not count.
 fn is_extended(tokens: &[Token]) -> bool {
     use TokenKind::{
-        Comma, Field, In, LeftBrace, LeftParenthesis, Minus, Not, Number, Relation, RightBrace, RightBracket, SetName,
-        Slash,
+        Comma, Field, In, LeftBrace, LeftParenthesis, Not, Relation, RightBrace, RightBracket, SetName, Slash,
     };
     let own = |token: &Token| matches!(token.kind, LeftBrace | RightBrace | Comma | Slash | SetName);
     let pair = |first: &Token, second: &Token| {

@@ -20,7 +20,7 @@
 //!
 //! let error = Filter::compile("udp.DstPort == 53 nor tcp", Layer::Network).unwrap_err();
 //! assert_eq!(error.to_string(), "\
-//! `nor` is no field, macro, number or address
+//! `nor` is no field, macro, number or address; did you mean `or` or `not`?
 //!   udp.DstPort == 53 nor tcp
 //!                     ^^^");
 //! # Ok::<(), oxidivert::filter::Error>(())
@@ -32,6 +32,7 @@ mod bind;
 mod error;
 mod eval;
 mod evaluate;
+mod excerpt;
 mod extended;
 mod field;
 mod format;
@@ -46,6 +47,7 @@ mod program;
 mod ranges;
 mod sets;
 mod span;
+mod suggest;
 mod superset;
 mod table;
 mod types;
@@ -59,6 +61,7 @@ pub use span::Span;
 
 use crate::address::{Address, Layer};
 use crate::batch::{Batch, PacketRef};
+use ast::Ast;
 use eval::View;
 use evaluate::Checked;
 use members::Members;
@@ -90,6 +93,10 @@ impl Filter {
     /// Compiles filter text, or decodes an object string. A filter of 256 tests, which WinDivert compiles to an object that
     /// it then refuses itself, is too long.
     pub fn compile(text: &str, layer: Layer) -> Result<Self, Error> {
+        Self::compile_plain(text, layer).map_err(|error| extended::point_out(error, layer.number()))
+    }
+
+    fn compile_plain(text: &str, layer: Layer) -> Result<Self, Error> {
         let tests = compile_tests(text.as_bytes(), layer.number())?;
         verify_fits_object(&tests, text.as_bytes())?;
         Ok(Self::from_tests(tests, text.to_owned(), layer.number()))
@@ -221,8 +228,13 @@ fn compile_tests(text: &[u8], layer: u8) -> Result<Vec<Test>, Error> {
             Error::new(ErrorKind::BadObject(fault), 0, span, text)
         });
     }
-    let ast = parser::parse(&lexer::tokenise(text, layer)?, text)?;
+    let ast = parse(text, layer)?;
     lower::lower(&ast).map_err(|lower::TooManyTests| too_long(Limit::Tests, text))
+}
+
+fn parse(text: &[u8], layer: u8) -> Result<Ast, Error> {
+    let tree = lexer::tokenise(text, layer).and_then(|tokens| parser::parse(&tokens, text));
+    tree.map_err(|error| error.on_layer(layer))
 }
 
 fn verify_fits_object(tests: &[Test], text: &[u8]) -> Result<(), Error> {
