@@ -47,6 +47,16 @@ enum Kind {
     Reflect,
 }
 
+impl Kind {
+    const fn of(layer: u8) -> Self {
+        match layer {
+            2 | 3 => Self::Event,
+            4 => Self::Reflect,
+            _ => Self::Packet,
+        }
+    }
+}
+
 /// What `test` means for a class on a layer; `sets` are those of its program.
 pub(super) fn bind(test: &Test, class: Class, layer: u8, sets: &[Members]) -> Bound {
     let field = test.field;
@@ -56,15 +66,23 @@ pub(super) fn bind(test: &Test, class: Class, layer: u8, sets: &[Members]) -> Bo
     if field.needs().is_some_and(|header| !class.has(header)) {
         return Bound::Decided(false);
     }
-    let kind = match layer {
-        2 | 3 => Kind::Event,
-        4 => Kind::Reflect,
-        _ => Kind::Packet,
-    };
-    match read(test, class, kind) {
+    match read(test, class, Kind::of(layer)) {
         Reading::Known(value) => Bound::Decided(test.holds(Number::positive(value), sets)),
         Reading::Place(place) => Bound::Read(place, Values::Numbers(Domain::unsigned(place.maximum()))),
         Reading::Values(place, values) => Bound::Read(place, values),
+    }
+}
+
+/// The number that a test compares on a layer, if the field is there; `load` reads a place.
+pub(super) fn value(test: &Test, class: Class, layer: u8, load: impl FnOnce(Place) -> Option<u128>) -> Option<Number> {
+    let field = test.field;
+    if !field.exists_on(layer) || field.needs().is_some_and(|header| !class.has(header)) {
+        return None;
+    }
+    match read(test, class, Kind::of(layer)) {
+        Reading::Known(value) => Some(Number::positive(value)),
+        Reading::Place(place) => load(place).map(Number::positive),
+        Reading::Values(place, values) => load(place).map(|value| values.number(value)),
     }
 }
 
@@ -101,6 +119,22 @@ impl Values {
             (false, true) => present,
             (true, false) => present.complement(place.maximum()),
             (true, true) => Ranges::new(0, place.maximum()),
+        }
+    }
+
+    /// The number that a value stands for.
+    pub(super) fn number(self, value: u128) -> Number {
+        match self {
+            Self::Numbers(Domain::Unsigned { first, .. }) => Number::positive(first + value),
+            Self::Numbers(Domain::Signed { zero }) => match value.checked_sub(zero) {
+                Some(magnitude) => Number::positive(magnitude),
+                None => Number::negative(zero - value),
+            },
+            Self::Header { protocol, under_ipv4, under_ipv6 } => {
+                let ipv6 = value & EVENT_IPV6 != 0;
+                let there = if ipv6 { under_ipv6 } else { under_ipv4 };
+                Number::positive((there && value & !EVENT_IPV6 == u128::from(protocol.protocol())).into())
+            }
         }
     }
 

@@ -1,13 +1,15 @@
 //! Programs to text: WinDivert's normal form, character for character. Never panics; a form that would be far longer than
 //! its program, which hostile objects can ask for, is refused.
 use super::field::{Field, Style};
-use super::members::Members;
+use super::members::{Members, Range, bounds};
 use super::types::{Number, Operator, Target, Test, words};
 use crate::packet::text::{push_ipv4, push_ipv6};
 use std::fmt::Write;
 
 /// Tests and operators that a normal form may show.
 const LARGEST_FORM: usize = 1 << 16;
+/// Ranges that an explanation shows of a set.
+const SHOWN_RANGES: usize = 8;
 
 /// The form is too large to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +26,7 @@ pub(super) fn format_extended(tests: &[Test], sets: &[Members], layer: u8) -> Re
 }
 
 fn print(tests: &[Test], sets: &[Members], layer: u8, extended: bool) -> Result<String, TooLarge> {
-    let mut graph = Graph::new(tests);
+    let mut graph = Graph::new(tests, extended);
     graph.merge_all();
     let mut printer = Printer { graph: &graph, tests, sets, layer, extended, text: String::new(), left: LARGEST_FORM };
     printer.target(Target::Test(0))?;
@@ -47,6 +49,8 @@ enum Form {
     And(u32, u32),
     Or(u32, u32),
     Conditional(u32, u32, u32),
+    /// Only in the extended dialect.
+    Not(u32),
 }
 
 /// One test of the program with its targets, or what several of them were merged into.
@@ -62,13 +66,14 @@ struct Node {
 struct Graph {
     forms: Vec<Form>,
     nodes: Vec<Node>,
+    extended: bool,
 }
 
 const TRUE: u32 = 0;
 const FALSE: u32 = 1;
 
 impl Graph {
-    fn new(tests: &[Test]) -> Self {
+    fn new(tests: &[Test], extended: bool) -> Self {
         let mut forms = vec![Form::True, Form::False];
         let mut nodes: Vec<Node> = Vec::with_capacity(tests.len());
         for (index, test) in tests.iter().enumerate() {
@@ -83,7 +88,7 @@ impl Graph {
                 }
             }
         }
-        Self { forms, nodes }
+        Self { forms, nodes, extended }
     }
 
     fn push(&mut self, form: Form) -> u32 {
@@ -123,6 +128,12 @@ impl Graph {
     /// Takes up one node that follows this one, or two, if the three form an `and`, an `or` or a conditional.
     fn merge(&mut self, node: Node) -> Option<Node> {
         let (success, failure) = (self.sole(node.success), self.sole(node.failure));
+        if let Some((form, absorbed)) = self.extended.then(|| self.merge_negated(node, success, failure)).flatten() {
+            self.drop_reference(node.success);
+            self.drop_reference(node.failure);
+            // What follows is negated, so that its targets change places.
+            return Some(Node { form, success: absorbed.failure, failure: absorbed.success, references: 0 });
+        }
         let (form, absorbed) = match (success, failure) {
             (Some(next), _) if next.failure == node.failure => (Form::And(node.form, next.form), next),
             (Some(next), _) if next.success == node.failure => (Form::Conditional(node.form, next.form, TRUE), next),
@@ -139,6 +150,21 @@ impl Graph {
         self.drop_reference(node.failure);
         let form = self.push(form);
         Some(Node { form, success: absorbed.success, failure: absorbed.failure, references: 0 })
+    }
+
+    /// A node with the negation of one that follows it, as an `and` or an `or`.
+    fn merge_negated(&mut self, node: Node, success: Option<Node>, failure: Option<Node>) -> Option<(u32, Node)> {
+        match (success, failure) {
+            (Some(next), _) if next.success == node.failure && next.failure != node.failure => {
+                let negated = self.push(Form::Not(next.form));
+                Some((self.push(Form::And(node.form, negated)), next))
+            }
+            (_, Some(next)) if next.failure == node.success && next.success != node.success => {
+                let negated = self.push(Form::Not(next.form));
+                Some((self.push(Form::Or(node.form, negated)), next))
+            }
+            _ => None,
+        }
     }
 
     /// The target without the nodes on the way that have no say.
@@ -219,12 +245,7 @@ impl Printer<'_> {
             }
             Form::And(left, right) => self.chain([left, right], " and ", Parent::And, parent == Parent::Or)?,
             Form::Or(left, right) => self.chain([left, right], " or ", Parent::Or, parent == Parent::And)?,
-            Form::Conditional(condition, FALSE, other) if self.extended => {
-                self.negated_chain([condition, other], " and ", Parent::And, parent == Parent::Or)?;
-            }
-            Form::Conditional(condition, other, TRUE) if self.extended => {
-                self.negated_chain([condition, other], " or ", Parent::Or, parent == Parent::And)?;
-            }
+            Form::Not(inner) => self.negation(inner)?,
             Form::Conditional(condition, then, otherwise) => {
                 self.text.push('(');
                 self.form(condition, Parent::None)?;
@@ -239,29 +260,19 @@ impl Printer<'_> {
     }
 
     fn negation(&mut self, id: u32) -> Result<(), TooLarge> {
+        if let Some(Form::Test(index)) = self.graph.forms.get(id as usize)
+            && let Some(test) = self.tests.get(usize::from(*index))
+            && test.field.needs().is_none()
+            && !test.field.is_array()
+        {
+            // The field is always there, so that the negation of the test says the same.
+            let negated = Test { operator: test.operator.negated(), ..*test };
+            push_test(&mut self.text, &negated, self.sets, self.layer, self.extended);
+            return Ok(());
+        }
         self.text.push_str("!(");
         self.form(id, Parent::None)?;
         self.text.push(')');
-        Ok(())
-    }
-
-    /// A chain whose left side is negated.
-    fn negated_chain(
-        &mut self,
-        [left, right]: [u32; 2],
-        word: &str,
-        own: Parent,
-        enclosed: bool,
-    ) -> Result<(), TooLarge> {
-        if enclosed {
-            self.text.push('(');
-        }
-        self.negation(left)?;
-        self.text.push_str(word);
-        self.form(right, own)?;
-        if enclosed {
-            self.text.push(')');
-        }
         Ok(())
     }
 
@@ -321,26 +332,81 @@ fn push_field(out: &mut String, test: &Test) {
 }
 
 fn push_membership(out: &mut String, test: &Test, set: Option<&Members>, layer: u8) {
-    push_field(out, test);
-    let _ = write!(out, " {} ", test.operator.symbol());
     if let Some(name) = set.and_then(Members::name) {
-        let _ = write!(out, "${name}");
+        push_field(out, test);
+        let _ = write!(out, " {} ${name}", test.operator.symbol());
         return;
     }
-    out.push('{');
-    let number = |out: &mut String, number: Number| {
-        out.push_str(if number.negative { "-" } else { "" });
-        push_value(out, test.field, number.magnitude, words(number.magnitude), layer);
-    };
-    for (index, (low, high)) in set.map_or(&[][..], Members::ranges).iter().enumerate() {
+    push_ranges(out, test, test.operator, set.map_or(&[], Members::ranges), usize::MAX, layer);
+}
+
+/// The question whether the field of a test is in some ranges, of which at most `limit` are shown.
+fn push_ranges(out: &mut String, test: &Test, operator: Operator, ranges: &[Range], limit: usize, layer: u8) {
+    push_field(out, test);
+    let _ = write!(out, " {} {{", operator.symbol());
+    for (index, (low, high)) in ranges.iter().take(limit).enumerate() {
         out.push_str(if index > 0 { ", " } else { "" });
-        number(out, *low);
+        push_number(out, test.field, *low, layer);
         if low != high {
             out.push('-');
-            number(out, *high);
+            push_number(out, test.field, *high, layer);
         }
     }
+    if ranges.len() > limit {
+        let _ = write!(out, ", and {} more", ranges.len() - limit);
+    }
     out.push('}');
+}
+
+fn push_number(out: &mut String, field: Field, number: Number, layer: u8) {
+    out.push_str(if number.negative { "-" } else { "" });
+    push_value(out, field, number.magnitude, words(number.magnitude), layer);
+}
+
+/// A value of a field, as tests write it.
+pub(super) fn format_value(field: Field, number: Number, layer: u8) -> String {
+    let mut out = String::new();
+    push_number(&mut out, field, number, layer);
+    out
+}
+
+/// The question whether the field of a test is in some ranges, in few words.
+pub(super) fn format_set(test: &Test, operator: Operator, ranges: &[Range], layer: u8) -> String {
+    let mut out = String::new();
+    let flag = match (test.field.style(), operator, ranges) {
+        (Style::Flag, Operator::In, [(low, high)]) if low == high => Some(low.magnitude),
+        (Style::Flag, Operator::NotIn, [(low, high)]) if low == high => Some(1 - low.magnitude.min(1)),
+        _ => None,
+    };
+    let comparison = match ranges {
+        [range] => comparison(test.field, operator, *range),
+        _ => None,
+    };
+    match (flag, comparison) {
+        (Some(flag), _) => {
+            out.push_str(if flag == 0 { "not " } else { "" });
+            out.push_str(test.field.name());
+        }
+        (None, Some((operator, number))) => {
+            push_field(&mut out, test);
+            let _ = write!(out, " {} ", operator.symbol());
+            push_number(&mut out, test.field, number, layer);
+        }
+        (None, None) => push_ranges(&mut out, test, operator, ranges, SHOWN_RANGES, layer),
+    }
+    out
+}
+
+/// The comparison with a number that asks whether a field is in a range, if there is one.
+fn comparison(field: Field, operator: Operator, (low, high): Range) -> Option<(Operator, Number)> {
+    let (least, greatest) = bounds(field);
+    let (inside, number) = match (low == high, low <= least, high >= greatest) {
+        (true, _, _) => (Operator::Equal, low),
+        (_, true, false) => (Operator::LessOrEqual, high),
+        (_, false, true) => (Operator::GreaterOrEqual, low),
+        _ => return None,
+    };
+    Some((if operator == Operator::In { inside } else { inside.negated() }, number))
 }
 
 fn push_value(out: &mut String, field: Field, magnitude: u128, words: [u32; 4], layer: u8) {

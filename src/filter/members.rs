@@ -57,6 +57,13 @@ impl Members {
         self.ranges.get(index).is_some_and(|(low, _)| *low <= value)
     }
 
+    /// Whether a value of a field is in a set that is confined to it. One that tests of the field do not expect counts as the
+    /// nearest that they do.
+    pub(super) fn takes(&self, value: Number, field: Field) -> bool {
+        let (least, greatest) = bounds(field);
+        self.contains(value.clamp(least, greatest))
+    }
+
     /// The part of the set that the field's values reach, as tests of the field assume them.
     pub(super) fn confined(&self, field: Field) -> Self {
         let (least, greatest) = bounds(field);

@@ -33,6 +33,7 @@ mod error;
 mod eval;
 mod evaluate;
 mod excerpt;
+mod explain;
 mod extended;
 mod field;
 mod format;
@@ -50,14 +51,17 @@ mod span;
 mod suggest;
 mod superset;
 mod table;
+mod trace;
 mod types;
 
 pub use error::{BadToken, Error, ErrorKind, Expected, Limit, ObjectFault};
 pub use evaluate::{EvaluateError, EvaluateErrorKind};
+pub use explain::Explanation;
 pub use field::Field;
 pub use names::{MACROS, Macro};
 pub use sets::{SetError, Sets};
 pub use span::Span;
+pub use trace::{Step, Value};
 
 use crate::address::{Address, Layer};
 use crate::batch::{Batch, PacketRef};
@@ -137,11 +141,7 @@ impl Filter {
     /// Whether bytes with their address record match, as `WinDivertHelperEvalFilter` answers, with all its checks: the bytes
     /// must be a packet exactly on layers that have packets, and of the IP version that the record says.
     pub fn evaluate(&self, packet: Option<&[u8]>, address: &Address) -> Result<bool, EvaluateError> {
-        let checked = Checked::new(packet, address)?;
-        let (filter, address) = (self.shared.layer, address.raw_layer());
-        if filter != address {
-            return Err(EvaluateError::new(EvaluateErrorKind::OtherLayer { filter, address }));
-        }
+        let checked = Checked::on_layer(packet, address, self.shared.layer)?;
         checked.run(&self.shared.program)
     }
 

@@ -21,6 +21,12 @@ type Numbers = SmallVec<[u16; 24]>;
 
 /// The executable form of a program, which may ask about `sets`, on a layer.
 pub(super) fn optimise(tests: &[Test], sets: &[Members], layer: u8) -> Program {
+    let (nodes, entries) = decide(tests, sets, layer);
+    Emitter::new(&nodes).emit(entries)
+}
+
+/// The decisions of a program, and for each class the first of them or the end.
+pub(super) fn decide(tests: &[Test], sets: &[Members], layer: u8) -> (Vec<Node>, [u16; Class::COUNT]) {
     let mut graph = Graph {
         tests,
         sets,
@@ -47,7 +53,7 @@ pub(super) fn optimise(tests: &[Test], sets: &[Members], layer: u8) -> Program {
             *place = entry;
         }
     }
-    Emitter::new(&graph.nodes).emit(entries)
+    (graph.nodes, entries)
 }
 
 /// What a program tells apart, as bits.
@@ -98,11 +104,13 @@ const fn aspects(field: Field) -> u8 {
 
 /// A test of a set of values. Edges are numbers of nodes made before, or ends.
 #[derive(Debug)]
-struct Node {
-    place: Place,
-    accepted: Ranges,
-    success: u16,
-    failure: u16,
+pub(super) struct Node {
+    /// The test of the program that it was made from first.
+    pub(super) test: u16,
+    pub(super) place: Place,
+    pub(super) accepted: Ranges,
+    pub(super) success: u16,
+    pub(super) failure: u16,
     /// The node made before from the same test of the program, for another class.
     sibling: u16,
 }
@@ -257,7 +265,7 @@ impl Graph<'_> {
             candidate = node.sibling;
         }
         let id = self.nodes.len() as u16;
-        self.nodes.push(Node { place, accepted, success, failure, sibling: last });
+        self.nodes.push(Node { test: index as u16, place, accepted, success, failure, sibling: last });
         if let Some(made) = self.made.get_mut(index) {
             *made = id;
         }

@@ -35,6 +35,11 @@ impl Class {
         usize::from(outbound) << 3 | usize::from(ipv6) << 2 | usize::from(transport)
     }
 
+    /// Whether events fall into the class: they have no headers.
+    pub(super) const fn is_of_events(self) -> bool {
+        !self.ipv6 && self.transport.is_none()
+    }
+
     pub(super) const fn from_index(index: usize) -> Self {
         let ipv6 = index & 4 != 0;
         let transport = match index & 3 {

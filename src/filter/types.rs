@@ -142,7 +142,7 @@ impl Test {
     /// Whether a value of the field passes the test; `sets` are those of the program.
     pub(super) fn holds(&self, value: Number, sets: &[Members]) -> bool {
         let ordering = value.cmp(&self.compared());
-        let is_member = || self.set().and_then(|set| sets.get(set)).is_some_and(|set| set.contains(value));
+        let is_member = || self.set().and_then(|set| sets.get(set)).is_some_and(|set| set.takes(value, self.field));
         match self.operator {
             Operator::In => is_member(),
             Operator::NotIn => !is_member(),

@@ -59,6 +59,28 @@ fn tree() -> BoxedStrategy<Tree> {
     .boxed()
 }
 
+/// A filter of the extended dialect, to be written with a packet at hand.
+#[derive(Clone, Debug)]
+pub struct Extended(Tree);
+
+pub fn any_extended() -> BoxedStrategy<Extended> {
+    tree().prop_map(Extended).boxed()
+}
+
+impl Extended {
+    pub fn compile(&self, subject: &Subject) -> Filter {
+        let (text, sets, _) = write(&self.0, subject);
+        Filter::compile_extended(&text, subject.layer, &sets).unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+/// A tree as text with its sets, and what it means for a subject.
+fn write(tree: &Tree, subject: &Subject) -> (String, Sets, bool) {
+    let mut writer = Writer { text: String::new(), sets: Sets::new(), input: subject.input(), layer: subject.layer };
+    let meaning = writer.write(tree);
+    (writer.text, writer.sets, meaning)
+}
+
 /// Writes a tree as text and works out what it means for the packet at hand.
 struct Writer<'a> {
     text: String,
@@ -210,10 +232,7 @@ fn answer(filter: &Filter, subject: &Subject) -> bool {
 proptest! {
     #[test]
     fn extended_filters_mean_what_they_say_and_equal_their_superset_and_themselves(tree in tree(), subject in subject()) {
-        let mut writer =
-            Writer { text: String::new(), sets: Sets::new(), input: subject.input(), layer: subject.layer };
-        let expected = writer.write(&tree);
-        let Writer { text, sets, .. } = writer;
+        let (text, sets, expected) = write(&tree, &subject);
         let filter = Filter::compile_extended(&text, subject.layer, &sets);
         let filter = filter.map_err(|error| TestCaseError::fail(error.to_string()))?;
         prop_assert_eq!(answer(&filter, &subject), expected, "{}", text);

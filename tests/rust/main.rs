@@ -1,6 +1,7 @@
 //! The integration tests, one binary.
 mod captures;
 mod diagnostics;
+mod filter_explain;
 mod filter_extended;
 mod filter_properties;
 mod filter_reference;
