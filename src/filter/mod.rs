@@ -27,12 +27,14 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+mod analyse;
 mod ast;
 mod bind;
 mod error;
 mod eval;
 mod evaluate;
 mod excerpt;
+mod facts;
 mod field;
 mod format;
 mod lexer;
@@ -43,15 +45,18 @@ mod optimise;
 mod parser;
 mod program;
 mod ranges;
+mod remark;
 mod span;
 mod suggest;
 mod types;
+mod warning;
 
 pub use error::{BadToken, Error, ErrorKind, Expected, Limit, ObjectFault};
 pub use evaluate::{EvaluateError, EvaluateErrorKind};
 pub use field::Field;
 pub use names::{MACROS, Macro};
 pub use span::Span;
+pub use warning::{Claim, Warning};
 
 use crate::address::{Address, Layer};
 use crate::batch::{Batch, PacketRef};
@@ -121,6 +126,30 @@ impl Filter {
             return Err(EvaluateError::new(EvaluateErrorKind::OtherLayer { filter, address }));
         }
         checked.run(&self.shared.program)
+    }
+
+    /// What is odd about the filter: parts that can never hold or always do, in the order of the text, each with the reason.
+    /// Of an object string nothing is said, nor of the literals `true` and `false`. The text is read anew for this.
+    ///
+    /// ```
+    /// use oxidivert::address::Layer;
+    /// use oxidivert::filter::Filter;
+    ///
+    /// let filter = Filter::compile("outbound and tcp and udp", Layer::Network)?;
+    /// assert_eq!(filter.warnings()[0].to_string(), "\
+    /// no packet passes both `tcp` and `udp`; the whole filter matches nothing
+    ///   outbound and tcp and udp
+    ///   ^^^^^^^^^^^^^^^^^^^^^^^^");
+    /// # Ok::<(), oxidivert::filter::Error>(())
+    /// ```
+    pub fn warnings(&self) -> Vec<Warning> {
+        let Shared { program, text, layer, .. } = &*self.shared;
+        if text.starts_with('@') {
+            return Vec::new();
+        }
+        let all = |outcome| program.entries.iter().all(|entry| *entry == outcome);
+        let matches = if all(end::ACCEPT) { Some(true) } else { all(end::REJECT).then_some(false) };
+        parse(text.as_bytes(), *layer).map_or(Vec::new(), |ast| analyse::analyse(&ast, matches, text, *layer))
     }
 
     /// The compiled object string.

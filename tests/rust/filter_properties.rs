@@ -11,7 +11,7 @@ use std::fmt::Write;
 
 /// A test of a filter under construction; its value is chosen with the packet at hand, so that tests come out both ways.
 #[derive(Clone, Debug)]
-struct Choice {
+pub struct Choice {
     field: prop::sample::Index,
     index: i32,
     in_bytes: bool,
@@ -22,7 +22,7 @@ struct Choice {
 }
 
 #[derive(Clone, Debug)]
-enum Shape {
+pub enum Shape {
     Test(Choice),
     Keyword(bool),
     And(Box<Shape>, Box<Shape>),
@@ -52,7 +52,7 @@ fn choice() -> BoxedStrategy<Choice> {
         .boxed()
 }
 
-fn shape() -> BoxedStrategy<Shape> {
+pub fn shape() -> BoxedStrategy<Shape> {
     let leaf = prop_oneof![12 => choice().prop_map(Shape::Test), 1 => any::<bool>().prop_map(Shape::Keyword)];
     leaf.prop_recursive(5, 24, 3, |inner| {
         let two = (inner.clone(), inner.clone());
@@ -67,7 +67,7 @@ fn shape() -> BoxedStrategy<Shape> {
     .boxed()
 }
 
-fn push_shape(text: &mut String, shape: &Shape, input: &Input<'_>) {
+pub fn push_shape(text: &mut String, shape: &Shape, input: &Input<'_>) {
     let mut push_all = |parts: &[&Shape], words: &[&str]| {
         text.push('(');
         for (part, word) in parts.iter().zip(words) {
@@ -121,21 +121,21 @@ fn near((negative, magnitude): Signed, distance: i64) -> Signed {
 
 /// A layer's packet or event with its address record.
 #[derive(Debug)]
-struct Subject {
-    layer: Layer,
-    packet: Option<Vec<u8>>,
-    address: Address,
+pub struct Subject {
+    pub layer: Layer,
+    pub packet: Option<Vec<u8>>,
+    pub address: Address,
 }
 
 impl Subject {
-    fn input(&self) -> Input<'_> {
+    pub fn input(&self) -> Input<'_> {
         let packet = self.packet.as_deref().unwrap_or_default();
         let layout = self.packet.as_ref().map(|packet| Layout::parse(packet).expect("chosen to be a packet"));
         Input { layer: self.layer.number(), packet, layout, address: &self.address }
     }
 }
 
-fn subject() -> BoxedStrategy<Subject> {
+pub fn subject() -> BoxedStrategy<Subject> {
     let layer = prop_oneof![6 => 0..1_u8, 1 => 1..2_u8, 1 => 2..3_u8, 1 => 3..4_u8, 1 => 4..5_u8];
     let protocol = prop::sample::select(vec![1_u8, 6, 17, 58, 0]);
     (layer, damaged_packet(), vec(any::<u8>(), 80), 0..10_u8, protocol, any::<bool>())

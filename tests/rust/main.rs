@@ -4,6 +4,7 @@ mod diagnostics;
 mod filter_properties;
 mod filter_reference;
 mod filter_vectors;
+mod filter_warnings;
 mod helper_vectors;
 mod packet_build;
 mod packet_edits;
