@@ -31,17 +31,17 @@ fn verify(warning: &Warning, subject: &Subject) -> Result<(), TestCaseError> {
 
 /// Filters of the fields and numbers that packets here often have, so that parts often exclude each other.
 fn repetitive(layer: Layer) -> BoxedStrategy<String> {
-    let mut words = vec!["outbound", "ip", "tcp", "localPort", "localAddr", "protocol", "timestamp", "event"];
-    match layer {
+    let words: Vec<&str> = match layer {
         Layer::Network => {
-            words.extend("tcp.DstPort ipv6.FlowLabel ip.TTL ip.TOS packet[9] packet[-1] tcp.SeqNum length".split(' '))
+            "outbound ip tcp localPort localAddr protocol event tcp.DstPort ipv6.FlowLabel ip.TTL ip.TOS packet[9] \
+            packet[-1] tcp.SeqNum length"
         }
-        Layer::NetworkForward => {
-            words = "ip udp icmp udp.DstPort packet32[12] icmp.Type ip.SrcAddr".split(' ').collect()
-        }
-        Layer::Reflect => words = "processId layer priority timestamp event".split(' ').collect(),
-        _ => {}
+        Layer::NetworkForward => "ip udp icmp udp.DstPort packet32[12] icmp.Type ip.SrcAddr timestamp",
+        Layer::Reflect => "processId layer priority timestamp event",
+        _ => "outbound ip ipv6 tcp udp localPort localAddr protocol timestamp event",
     }
+    .split_whitespace()
+    .collect();
     let field = prop::sample::select(words);
     let operator = prop::sample::select(vec!["==", "!=", "<", "<=", ">", ">="]);
     let value = prop::sample::select(vec!["0", "-0", "1", "6", "255", "256", "65535", "65536", "4294967296", "-1"]);
