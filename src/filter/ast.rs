@@ -43,6 +43,8 @@ pub(super) struct Membership {
     pub(super) negated: bool,
     /// The number of the set in the tree.
     pub(super) set: u32,
+    /// Whether members were written that are no values of the field.
+    pub(super) reaches_out: bool,
 }
 
 /// A node and the text that it was made from.

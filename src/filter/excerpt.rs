@@ -13,7 +13,8 @@ pub(super) fn quoted(text: &str, span: Span) -> String {
     const LONGEST: usize = 40;
     let text = spanned(text, span);
     let shown: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
-    if shown.is_empty() { "the end of the filter".to_owned() } else { format!("`{shown}`") }
+    let ellipsis = if text.chars().nth(LONGEST).is_some() { "..." } else { "" };
+    if shown.is_empty() { "the end of the filter".to_owned() } else { format!("`{shown}{ellipsis}`") }
 }
 
 /// The line with the trouble in it and a line with the caret, cut to a readable width. Tabs and control characters become

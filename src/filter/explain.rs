@@ -74,8 +74,7 @@ struct ClassProgram {
 impl Filter {
     /// What the filter compiles to.
     pub fn explain(&self) -> Explanation {
-        let Shared { tests, sets, superset, text, layer, .. } = &*self.shared;
-        let superset_tests = superset.as_ref().map_or(tests, |superset| &superset.tests);
+        let Shared { tests, sets, text, layer, .. } = &*self.shared;
         Explanation {
             text: text.clone(),
             layer: self.layer().name(),
@@ -84,7 +83,7 @@ impl Filter {
             driver: Driver {
                 text: self.superset().to_string(),
                 object: self.object(),
-                tests: superset_tests.len(),
+                tests: self.driver_tests().len(),
                 is_filter: self.is_plain(),
                 is_exact: self.superset_is_exact(),
             },

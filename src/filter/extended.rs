@@ -1,4 +1,5 @@
 //! Compiling text of the extended dialect: the plain dialect first, then what only the extended one has. Never panics.
+use super::ast::Ast;
 use super::error::{Error, ErrorKind, Limit};
 use super::lexer::{Token, TokenKind, tokenise_extended};
 use super::lower::{MAXIMUM_EXTENDED_TESTS, lower_within};
@@ -6,7 +7,7 @@ use super::parser::parse_extended;
 use super::sets::Sets;
 use super::span::Span;
 use super::superset::superset;
-use super::{Filter, Shared, optimise};
+use super::{Extension, Filter, Shared, optimise};
 use crate::address::Layer;
 use std::sync::Arc;
 
@@ -16,22 +17,25 @@ pub(super) fn compile(text: &str, layer: Layer, sets: &Sets) -> Result<Filter, E
         Ok(filter) => return Ok(filter),
         Err(error) => error,
     };
-    let bytes = text.as_bytes();
-    if bytes.first() == Some(&b'@') {
+    if text.starts_with('@') || !is_extended(&tokenise_extended(text.as_bytes(), layer.number()).0) {
         return Err(plain);
     }
-    let (tokens, error) = tokenise_extended(bytes, layer.number());
-    if !is_extended(&tokens) {
-        return Err(plain);
-    }
-    let ast = error.map_or_else(|| parse_extended(&tokens, bytes, sets), Err);
-    let ast = ast.map_err(|error| name_sets(error, sets).on_layer(layer.number()))?;
-    let tests = lower_within(&ast, ast.root, MAXIMUM_EXTENDED_TESTS)
-        .map_err(|_| Error::new(ErrorKind::Long(Limit::ExtendedTests), 0, Span::new(0, bytes.len()), bytes))?;
-    let superset = Some(superset(&ast));
+    let ast = parse(text, layer.number(), sets)?;
+    let tests = lower_within(&ast, ast.root, MAXIMUM_EXTENDED_TESTS).map_err(|_| {
+        let whole = Span::new(0, text.len());
+        Error::new(ErrorKind::Long(Limit::ExtendedTests), 0, whole, text.as_bytes())
+    })?;
+    let extension = Some(Extension { superset: superset(&ast), named: sets.clone() });
     let program = optimise::optimise(&tests, &ast.sets, layer.number());
-    let shared = Shared { program, tests, sets: ast.sets, superset, text: text.to_owned(), layer: layer.number() };
-    Ok(Filter { shared: Arc::new(shared) })
+    let (text, layer) = (text.to_owned(), layer.number());
+    Ok(Filter { shared: Arc::new(Shared { program, tests, sets: ast.sets, extension, text, layer }) })
+}
+
+/// The tree of a text that has something which only the extended dialect has.
+pub(super) fn parse(text: &str, layer: u8, sets: &Sets) -> Result<Ast, Error> {
+    let (tokens, error) = tokenise_extended(text.as_bytes(), layer);
+    let ast = error.map_or_else(|| parse_extended(&tokens, text.as_bytes(), sets), Err);
+    ast.map_err(|error| name_sets(error, sets).on_layer(layer))
 }
 
 /// The error of the plain dialect, with a word on what the extended one takes.

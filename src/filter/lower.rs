@@ -124,7 +124,7 @@ fn lower_test(
 }
 
 fn membership_test(membership: Membership, success: Target, failure: Target) -> Test {
-    let Membership { field, index, negated, set } = membership;
+    let Membership { field, index, negated, set, .. } = membership;
     let operator = if negated { Operator::NotIn } else { Operator::In };
     let words = [set, index.unwrap_or_default() as u32, 0, 0];
     Test { field, operator, negative: false, words, success, failure }

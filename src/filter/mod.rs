@@ -27,6 +27,7 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+mod analyse;
 mod ast;
 mod bind;
 mod error;
@@ -35,6 +36,7 @@ mod evaluate;
 mod excerpt;
 mod explain;
 mod extended;
+mod facts;
 mod field;
 mod format;
 mod lexer;
@@ -46,6 +48,7 @@ mod optimise;
 mod parser;
 mod program;
 mod ranges;
+mod remark;
 mod sets;
 mod span;
 mod suggest;
@@ -53,6 +56,7 @@ mod superset;
 mod table;
 mod trace;
 mod types;
+mod warning;
 
 pub use error::{BadToken, Error, ErrorKind, Expected, Limit, ObjectFault};
 pub use evaluate::{EvaluateError, EvaluateErrorKind};
@@ -62,6 +66,7 @@ pub use names::{MACROS, Macro};
 pub use sets::{SetError, Sets};
 pub use span::Span;
 pub use trace::{Step, Value};
+pub use warning::{Claim, Warning};
 
 use crate::address::{Address, Layer};
 use crate::batch::{Batch, PacketRef};
@@ -87,10 +92,19 @@ struct Shared {
     tests: Vec<Test>,
     /// The sets that the tests ask about.
     sets: Vec<Members>,
-    /// Of a filter that WinDivert's language cannot say: what a driver runs in its place.
-    superset: Option<Superset>,
+    /// Of a filter that WinDivert's language cannot say.
+    extension: Option<Extension>,
     text: String,
     layer: u8,
+}
+
+/// What a filter of the extended dialect has beside its program.
+#[derive(Debug)]
+struct Extension {
+    /// What a driver runs in its place.
+    superset: Superset,
+    /// The sets that its text may name.
+    named: Sets,
 }
 
 impl Filter {
@@ -121,7 +135,7 @@ impl Filter {
 
     fn from_tests(tests: Vec<Test>, text: String, layer: u8) -> Self {
         let program = optimise::optimise(&tests, &[], layer);
-        Self { shared: Arc::new(Shared { program, tests, sets: Vec::new(), superset: None, text, layer }) }
+        Self { shared: Arc::new(Shared { program, tests, sets: Vec::new(), extension: None, text, layer }) }
     }
 
     /// Whether a packet matches. Of the address record only what the filter asks for is read; its layer is taken to be the
@@ -147,15 +161,15 @@ impl Filter {
 
     /// Whether WinDivert's language can say the filter, so that there is nothing that only this crate can run.
     pub fn is_plain(&self) -> bool {
-        self.shared.superset.is_none()
+        self.shared.extension.is_none()
     }
 
     /// The filter in WinDivert's language that matches at least the same packets: the filter itself if it is plain.
     #[must_use]
     pub fn superset(&self) -> Self {
-        match &self.shared.superset {
+        match &self.shared.extension {
             None => self.clone(),
-            Some(superset) => {
+            Some(Extension { superset, .. }) => {
                 let tests = superset.tests.clone();
                 let text = format::format(&tests, self.shared.layer);
                 let text = text.unwrap_or_else(|format::TooLarge| object::encode(&tests));
@@ -166,12 +180,45 @@ impl Filter {
 
     /// Whether the [`superset`](Self::superset) matches nothing more than the filter.
     pub fn superset_is_exact(&self) -> bool {
-        self.shared.superset.as_ref().is_none_or(|superset| superset.is_exact)
+        self.shared.extension.as_ref().is_none_or(|extension| extension.superset.is_exact)
+    }
+
+    /// What is odd about the filter: parts that can never hold or always do, in the order of the text, each with the reason.
+    /// Of an object string nothing is said, nor of the literals `true` and `false`. The text is read anew for this.
+    ///
+    /// ```
+    /// use oxidivert::address::Layer;
+    /// use oxidivert::filter::Filter;
+    ///
+    /// let filter = Filter::compile("outbound and tcp and udp", Layer::Network)?;
+    /// assert_eq!(filter.warnings()[0].to_string(), "\
+    /// no packet passes both `tcp` and `udp`; the whole filter matches nothing
+    ///   outbound and tcp and udp
+    ///   ^^^^^^^^^^^^^^^^^^^^^^^^");
+    /// # Ok::<(), oxidivert::filter::Error>(())
+    /// ```
+    pub fn warnings(&self) -> Vec<Warning> {
+        let Shared { program, text, layer, .. } = &*self.shared;
+        if text.starts_with('@') {
+            return Vec::new();
+        }
+        let all = |outcome| program.entries.iter().all(|entry| *entry == outcome);
+        let matches = if all(end::ACCEPT) { Some(true) } else { all(end::REJECT).then_some(false) };
+        let ast = match &self.shared.extension {
+            None => parse(text.as_bytes(), *layer),
+            Some(extension) => extended::parse(text, *layer, &extension.named),
+        };
+        ast.map_or(Vec::new(), |ast| analyse::analyse(&ast, matches, text, *layer))
     }
 
     /// The compiled object string; that of the [`superset`](Self::superset) if the filter is not plain.
     pub fn object(&self) -> String {
-        object::encode(self.shared.superset.as_ref().map_or(&self.shared.tests, |superset| &superset.tests))
+        object::encode(self.driver_tests())
+    }
+
+    /// The tests that a driver runs.
+    fn driver_tests(&self) -> &[Test] {
+        self.shared.extension.as_ref().map_or(&self.shared.tests, |extension| &extension.superset.tests)
     }
 
     /// The layer; NETWORK if the filter was compiled for a number that names none.

@@ -7,6 +7,7 @@ mod filter_properties;
 mod filter_reference;
 mod filter_strategies;
 mod filter_vectors;
+mod filter_warnings;
 mod helper_vectors;
 mod packet_build;
 mod packet_edits;

@@ -102,9 +102,11 @@ impl Parser<'_> {
             (self.parse_set()?, negated)
         };
         let set = self.sets.len() as u32;
-        self.sets.push(members.confined(field));
+        let confined = members.confined(field);
+        let reaches_out = members.name().is_none() && confined != members;
+        self.sets.push(confined);
         let end = self.previous_span();
-        Some(self.push(NodeKind::Membership(Membership { field, index, negated, set }), start.to(end)))
+        Some(self.push(NodeKind::Membership(Membership { field, index, negated, set, reaches_out }), start.to(end)))
     }
 
     fn previous_span(&self) -> Span {
