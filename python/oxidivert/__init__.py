@@ -3,6 +3,8 @@
 from . import build, helpers
 from ._enums import ChecksumFlag, Direction, Event, Flag, Layer, Param, Shutdown
 from ._exceptions import DivertError, FilterError, HandleClosedError, HandleShutdownError, PacketError
+from ._expression import Expression
+from ._fields import f
 from ._native import (
     Address,
     Batch,
@@ -32,6 +34,7 @@ __all__ = [
     "DivertError",
     "EndpointData",
     "Event",
+    "Expression",
     "Filter",
     "FilterError",
     "Flag",
@@ -55,6 +58,7 @@ __all__ = [
     "UdpHeader",
     "__version__",
     "build",
+    "f",
     "helpers",
     "open",
 ]

@@ -7,6 +7,7 @@ from types import GenericAlias
 from typing import Final, Generic, Literal, Self, SupportsIndex, TypeAlias, TypeVar, final, overload
 
 from ._enums import ChecksumFlag, Direction, Event, Flag, Layer, Shutdown
+from ._expression import Expression
 
 __all__ = [
     "Address",
@@ -32,6 +33,7 @@ __all__ = [
     "compile_filter",
     "decrement_ttl",
     "eval_filter",
+    "filter_fields",
     "format_filter",
     "format_ipv4_address",
     "format_ipv6_address",
@@ -669,12 +671,12 @@ class Statistics:
 class Filter:
     """A compiled filter.
 
-    `Filter(text, layer=Layer.NETWORK)` compiles WinDivert's filter language, or decodes a compiled object string. FilterError
-    says what is wrong and where.
+    `Filter(text, layer=Layer.NETWORK)` compiles WinDivert's filter language, an expression of `f`, or decodes a compiled object
+    string. FilterError says what is wrong and where.
     """
 
     def __new__(
-        cls, text: str, layer: Layer | int = 0, *, dialect: Literal["windivert", "extended"] = "windivert"
+        cls, text: str | Expression, layer: Layer | int = 0, *, dialect: Literal["windivert", "extended"] = "windivert"
     ) -> Self: ...
     @overload
     def matches(self, packet: Packet, address: None = None) -> bool:
@@ -755,7 +757,7 @@ class Handle(Generic[_Item]):
     def __iter__(self) -> Self: ...
     def __next__(self) -> _Item: ...
     def __class_getitem__(cls, item: object) -> GenericAlias: ...
-    def set_filter(self, filter: str | Filter) -> None:
+    def set_filter(self, filter: str | Filter | Expression) -> None:
         """Puts another filter in the old one's place without missing a packet that either matches."""
     @property
     def closed(self) -> bool:
@@ -860,7 +862,7 @@ class ParsedPacket:
     __hash__: None  # type: ignore[assignment]
 
 def open(
-    filter: str | Filter = "true",
+    filter: str | Filter | Expression = "true",
     *,
     layer: Layer | int = 0,
     priority: int = 0,
@@ -873,9 +875,9 @@ def open(
 ) -> Handle[Packet]:
     """Opens a handle, like the builtin `open`: use it in a `with` block.
 
-    `filter`: text, compiled object text or a `Filter`. `backend`: a `Replay`, or the name of a live backend ("auto" takes this
-    platform's). Wrong arguments and filters are told in the driver's order: layer, flags, priority (DivertError 87), filter
-    (FilterError), backend.
+    `filter`: text, compiled object text, an expression of `f` or a `Filter`. `backend`: a `Replay`, or the name of a live
+    backend ("auto" takes this platform's). Wrong arguments and filters are told in the driver's order: layer, flags, priority
+    (DivertError 87), filter (FilterError), backend.
     """
 
 def _run_passthrough(handle: Handle[Packet], batch: int = 64) -> int:
@@ -907,6 +909,20 @@ def compile_filter(text: str, layer: Layer | int = 0) -> str:
 
 def format_filter(text: str, layer: Layer | int = 0) -> str:
     """A filter, or a compiled object string, in normal form. FilterError says what is wrong and where."""
+
+def filter_fields() -> list[
+    tuple[
+        str,
+        str,
+        str | None,
+        tuple[Layer, ...],
+        Literal["flag", "decimal", "hexadecimal", "ipv4", "ipv6", "layer", "event"],
+        int | None,
+    ]
+]:
+    """The table of fields of the filter language: name, what it is, the header that it needs, the layers that have it, how its
+    values are written, and the length in bytes of an element if it is an array.
+    """
 
 def eval_filter(filter: str | Filter, data: _Buffer | None, address: Address) -> bool:
     """Whether a packet (None on event layers) with its address matches a filter: text, an object string or a `Filter`.

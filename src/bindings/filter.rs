@@ -4,16 +4,17 @@ use super::buffer::BytesLike;
 use super::error::OrRaise;
 use super::packet::PyPacket;
 use crate::address::Layer;
-use crate::filter::Filter;
+use crate::filter::{Field, Filter};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyString, PyTuple, PyType};
 use std::sync::Arc;
 
 /// A compiled filter.
 ///
-/// `Filter(text, layer=Layer.NETWORK)` compiles WinDivert's filter language, or decodes a compiled object string. FilterError
-/// says what is wrong and where.
+/// `Filter(text, layer=Layer.NETWORK)` compiles WinDivert's filter language, an expression of `f`, or decodes a compiled object
+/// string. FilterError says what is wrong and where.
 #[pyclass(frozen, module = "oxidivert", name = "Filter")]
 pub(super) struct PyFilter {
     core: Arc<Filter>,
@@ -31,12 +32,23 @@ impl PyFilter {
         if let Ok(filter) = argument.cast::<Self>() {
             return Ok(filter.clone());
         }
-        let text = argument
-            .cast::<PyString>()
-            .map_err(|_| PyTypeError::new_err("a filter is text, a compiled object string or a Filter"))?;
+        let (text, _) = text_of(argument)?;
         let core = Filter::compile(text.to_str()?, layer).or_raise(py)?;
         Bound::new(py, Self { core: Arc::new(core), dialect: "extended" })
     }
+}
+
+static EXPRESSION: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+
+/// The text of an argument that is text or an `Expression`, and whether it is an expression.
+fn text_of<'py>(argument: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyString>, bool)> {
+    if let Ok(text) = argument.cast::<PyString>() {
+        return Ok((text.clone(), false));
+    }
+    if argument.is_instance(EXPRESSION.import(argument.py(), "oxidivert._expression", "Expression")?)? {
+        return Ok((argument.str()?, true));
+    }
+    Err(PyTypeError::new_err("a filter is text, a compiled object string, an expression of f or a Filter"))
 }
 
 /// Refuses a dialect that does not exist; the one that it is.
@@ -52,10 +64,13 @@ pub(super) fn verify_dialect(dialect: &str) -> PyResult<&'static str> {
 impl PyFilter {
     #[new]
     #[pyo3(signature = (text, layer=0, *, dialect="windivert"))]
-    fn py_new(py: Python<'_>, text: &str, layer: i64, dialect: &str) -> PyResult<Self> {
+    fn py_new(py: Python<'_>, text: &Bound<'_, PyAny>, layer: i64, dialect: &str) -> PyResult<Self> {
         let dialect = verify_dialect(dialect)?;
         let layer = super::enums::layer_from(layer)?;
-        Ok(Self { core: Arc::new(Filter::compile(text, layer).or_raise(py)?), dialect })
+        let (text, is_expression) = text_of(text)?;
+        // What expressions print needs the extended dialect.
+        let dialect = if is_expression { "extended" } else { dialect };
+        Ok(Self { core: Arc::new(Filter::compile(text.to_str()?, layer).or_raise(py)?), dialect })
     }
 
     /// Whether a packet matches; or bytes (None on event layers) together with an address.
@@ -127,4 +142,21 @@ impl PyFilter {
     fn key(&self) -> (&str, Layer) {
         (self.core.text(), self.core.layer())
     }
+}
+
+/// A field's name, what it is, the needed header, layers, style and length of an element.
+type FieldRow<'py> = (&'static str, &'static str, Option<&'static str>, Bound<'py, PyTuple>, &'static str, Option<u8>);
+
+/// The table of fields of the filter language: name, what it is, the header that it needs, the layers that have it, how its
+/// values are written, and the length in bytes of an element if it is an array.
+#[pyfunction]
+pub(super) fn filter_fields(py: Python<'_>) -> PyResult<Vec<FieldRow<'_>>> {
+    let row = |field: &Field| {
+        let layers = Layer::ALL.iter().filter(|layer| field.exists_on(layer.number()));
+        let layers = layers.map(|layer| super::enums::layer_member(py, *layer)).collect::<PyResult<Vec<_>>>()?;
+        let needs = field.needs().map(Field::name);
+        let layers = PyTuple::new(py, layers)?;
+        Ok((field.name(), field.doc(), needs, layers, field.style().name(), field.element_len()))
+    };
+    Field::ALL.iter().map(row).collect()
 }

@@ -362,9 +362,9 @@ pub(super) fn _run_passthrough(py: Python<'_>, handle: &Bound<'_, PyHandle>, bat
 
 /// Opens a handle, like the builtin `open`: use it in a `with` block.
 ///
-/// `filter`: text, compiled object text or a `Filter`. `backend`: a `Replay`, or the name of a live backend ("auto" takes this
-/// platform's). Wrong arguments and filters are told in the driver's order: layer, flags, priority (DivertError 87), filter
-/// (FilterError), backend.
+/// `filter`: text, compiled object text, an expression of `f` or a `Filter`. `backend`: a `Replay`, or the name of a live
+/// backend ("auto" takes this platform's). Wrong arguments and filters are told in the driver's order: layer, flags, priority
+/// (DivertError 87), filter (FilterError), backend.
 #[pyfunction]
 #[pyo3(signature = (filter=None, *, layer=0, priority=0, flags=0, backend=None, dialect="extended", sets=None, on_overload="drop", processes=false))]
 #[pyo3(

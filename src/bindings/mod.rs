@@ -28,7 +28,7 @@ mod _native {
     #[pymodule_export]
     use super::build::{icmp, icmp_echo, icmp_unreachable, other, tcp, udp};
     #[pymodule_export]
-    use super::filter::PyFilter;
+    use super::filter::{PyFilter, filter_fields};
     #[pymodule_export]
     use super::handle::{_run_passthrough, PyHandle, open};
     #[pymodule_export]

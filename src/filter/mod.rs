@@ -47,7 +47,7 @@ mod types;
 
 pub use error::{BadToken, Error, ErrorKind, Expected, Limit, ObjectFault};
 pub use evaluate::{EvaluateError, EvaluateErrorKind};
-pub use field::Field;
+pub use field::{Field, Style};
 pub use names::{MACROS, Macro};
 pub use span::Span;
 
