@@ -1,5 +1,6 @@
 //! What a test means for one class of packets: decided, or a set of values of something that is read. Pure; never panics.
 use super::field::{Field, Side, Source};
+use super::members::Members;
 use super::program::{Class, Load};
 use super::ranges::Ranges;
 use super::types::{Number, Operator, Test};
@@ -46,8 +47,8 @@ enum Kind {
     Reflect,
 }
 
-/// What `test` means for a class on a layer.
-pub(super) fn bind(test: &Test, class: Class, layer: u8) -> Bound {
+/// What `test` means for a class on a layer; `sets` are those of its program.
+pub(super) fn bind(test: &Test, class: Class, layer: u8, sets: &[Members]) -> Bound {
     let field = test.field;
     if !field.exists_on(layer) {
         return Bound::Violation;
@@ -61,7 +62,7 @@ pub(super) fn bind(test: &Test, class: Class, layer: u8) -> Bound {
         _ => Kind::Packet,
     };
     match read(test, class, kind) {
-        Reading::Known(value) => Bound::Decided(test.holds(Number::positive(value))),
+        Reading::Known(value) => Bound::Decided(test.holds(Number::positive(value), sets)),
         Reading::Place(place) => Bound::Read(place, Values::Numbers(Domain::unsigned(place.maximum()))),
         Reading::Values(place, values) => Bound::Read(place, values),
     }
@@ -85,16 +86,16 @@ pub(super) enum Values {
 }
 
 impl Values {
-    /// The values of a place that pass a test.
-    pub(super) fn accepted(self, test: &Test, place: Place) -> Ranges {
+    /// The values of a place that pass a test; `sets` are those of its program.
+    pub(super) fn accepted(self, test: &Test, place: Place, sets: &[Members]) -> Ranges {
         let Self::Header { protocol, under_ipv4, under_ipv6 } = self else {
-            return self.domain().accepted(test);
+            return self.domain().accepted(test, sets);
         };
         let protocol = u128::from(protocol.protocol());
         let present = [(under_ipv4, protocol), (under_ipv6, protocol | EVENT_IPV6)];
         let present: Ranges =
             present.into_iter().filter(|(there, _)| *there).map(|(_, value)| (value, value)).collect();
-        let accepted = Domain::unsigned(1).accepted(test);
+        let accepted = Domain::unsigned(1).accepted(test, sets);
         match (accepted.contains(0), accepted.contains(1)) {
             (false, false) => Ranges::EMPTY,
             (false, true) => present,
@@ -151,14 +152,31 @@ impl Domain {
         }
     }
 
-    /// The values that pass a test.
-    fn accepted(self, test: &Test) -> Ranges {
+    /// The values that are in a set of numbers that is confined to those of the field.
+    fn members(self, members: &Members, field: Field) -> Ranges {
         let maximum = self.maximum();
+        let low = |number: Option<Number>| number.map_or(Some(0), |number| self.rank(number).map(|(rank, _)| rank));
+        let high = |number: Option<Number>| match number.and_then(|number| self.rank(number)) {
+            Some((rank, true)) => Some(rank),
+            Some((rank, false)) => rank.checked_sub(1),
+            None => Some(maximum),
+        };
+        let ranges = members.opened(field).filter_map(|(first, last)| Some((low(first)?, high(last)?)));
+        ranges.filter(|(low, high)| low <= high).collect()
+    }
+
+    /// The values that pass a test.
+    fn accepted(self, test: &Test, sets: &[Members]) -> Ranges {
+        let maximum = self.maximum();
+        if let Some(set) = test.set() {
+            let inside = sets.get(set).map_or(Ranges::EMPTY, |members| self.members(members, test.field));
+            return if test.operator == Operator::In { inside } else { inside.complement(maximum) };
+        }
         let all = || Ranges::new(0, maximum);
         let Some((rank, exact)) = self.rank(test.compared()) else {
             return match test.operator {
                 Operator::Less | Operator::LessOrEqual | Operator::NotEqual => all(),
-                Operator::Equal | Operator::Greater | Operator::GreaterOrEqual => Ranges::EMPTY,
+                _ => Ranges::EMPTY,
             };
         };
         let equal = || if exact { Ranges::new(rank, rank) } else { Ranges::EMPTY };
@@ -172,6 +190,7 @@ impl Domain {
             Operator::Less | Operator::LessOrEqual => Ranges::below(rank),
             Operator::Greater => above(exact),
             Operator::GreaterOrEqual => above(false),
+            Operator::In | Operator::NotIn => Ranges::EMPTY,
         }
     }
 }

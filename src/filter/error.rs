@@ -2,11 +2,13 @@
 //!
 //! Position and message are a matter of compatibility, and sometimes odd: a position may lie one byte beside the culprit or
 //! even before the text. The caret stands where the trouble is.
+use super::excerpt::{quoted, spanned, write_excerpt};
 use super::field::Field;
 use super::names::Macro;
 use super::span::Span;
+use super::suggest::{Slot, respell, suggest};
 use crate::address::Layer;
-use std::fmt::{self, Write};
+use std::fmt;
 
 /// A filter that does not compile.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +16,11 @@ pub struct Error {
     kind: ErrorKind,
     position: u32,
     span: Span,
+    /// Number of the layer that it was compiled for.
+    layer: u8,
     text: String,
+    /// What else helps, as the end of a sentence.
+    note: String,
 }
 
 /// What is wrong with a filter.
@@ -35,6 +41,14 @@ pub enum ErrorKind {
     MacroLayer(&'static Macro),
     /// An array index beyond what a packet can hold.
     Index,
+    /// A `$name` that no set was given under.
+    UnknownSet,
+    /// A prefix longer than addresses of its version are, in bits.
+    PrefixTooLong(u8),
+    /// A prefix of something that is no address.
+    PrefixOfNumber,
+    /// A range whose end comes before its start.
+    RangeOrder,
     /// A compiled object string that is none.
     BadObject(ObjectFault),
     /// The normal form would be far longer than the program, because branches share what follows them.
@@ -51,6 +65,10 @@ pub enum Limit {
     Tests,
     /// 255 tests, the most that WinDivert's driver and its object format take.
     ObjectTests,
+    /// 1048576 tokens, the most that the extended dialect takes.
+    ExtendedTokens,
+    /// 2048 tests, the most that the extended dialect takes.
+    ExtendedTests,
 }
 
 /// How text fails to be a token.
@@ -91,6 +109,16 @@ pub enum Expected {
     Condition,
     /// `and`, `or` or the end of the filter.
     End,
+    /// A number, address, range or prefix, in a set.
+    Member,
+    /// A set, range, prefix or `$name`, after `in`.
+    Set,
+    /// `,` or `}`, after a member of a set.
+    ClosingBrace,
+    /// The length of a prefix, after `/`.
+    PrefixLength,
+    /// A field, before `in`, a range or a prefix.
+    MemberField,
 }
 
 /// What is wrong with an object string.
@@ -123,7 +151,18 @@ pub enum ObjectFault {
 
 impl Error {
     pub(super) fn new(kind: ErrorKind, position: u32, span: Span, text: &[u8]) -> Self {
-        Self { kind, position, span, text: String::from_utf8_lossy(text).into_owned() }
+        let text = String::from_utf8_lossy(text).into_owned();
+        Self { kind, position, span, layer: 0, text, note: String::new() }
+    }
+
+    /// The error with something else that helps.
+    pub(super) fn with_note(self, note: String) -> Self {
+        Self { note, ..self }
+    }
+
+    /// The error, of a filter for this layer, whose names it may suggest.
+    pub(super) fn on_layer(self, layer: u8) -> Self {
+        Self { layer, ..self }
     }
 
     /// What is wrong.
@@ -136,9 +175,13 @@ impl Error {
         match self.kind {
             ErrorKind::Deep => "Filter expression too deep",
             ErrorKind::Long(_) => "Filter expression too long",
-            ErrorKind::BadToken(_) => "Filter expression contains a bad token",
+            ErrorKind::BadToken(_) | ErrorKind::UnknownSet => "Filter expression contains a bad token",
             ErrorKind::BadLayer(_) => "Filter expression contains a bad token for layer",
-            ErrorKind::Parse(_) | ErrorKind::MacroLayer(_) => "Filter expression parse error",
+            ErrorKind::Parse(_)
+            | ErrorKind::MacroLayer(_)
+            | ErrorKind::PrefixTooLong(_)
+            | ErrorKind::PrefixOfNumber
+            | ErrorKind::RangeOrder => "Filter expression parse error",
             ErrorKind::Index => "Filter expression array index is out-of-bounds",
             ErrorKind::BadObject(_) => "Filter object is invalid",
             ErrorKind::FormTooLarge => "Out of memory",
@@ -161,11 +204,31 @@ impl Error {
         &self.text
     }
 
-    /// The text of the span, shortened.
+    /// The text of the span, shortened, or what stands for it.
     fn culprit(&self) -> String {
-        let text = self.text.get(self.span.start as usize..self.span.end as usize).unwrap_or_default();
-        let shown: String = text.chars().take(40).flat_map(char::escape_debug).collect();
-        if shown.is_empty() { "the end of the filter".to_owned() } else { format!("`{shown}`") }
+        quoted(&self.text, self.span)
+    }
+
+    /// What may have been meant, as the end of a sentence; empty if nothing is close.
+    fn hint(&self) -> String {
+        let word = spanned(&self.text, self.span);
+        let names = match self.kind {
+            ErrorKind::BadToken(BadToken::Word) => suggest(word, self.slot(), self.layer),
+            ErrorKind::Parse(Expected::Test) => respell(word, Slot::Test, self.layer),
+            ErrorKind::Parse(Expected::Value) => respell(word, Slot::Value, self.layer),
+            _ => return String::new(),
+        };
+        match names.as_slice() {
+            [] => String::new(),
+            [name] => format!("; did you mean `{name}`?"),
+            [name, other, ..] => format!("; did you mean `{name}` or `{other}`?"),
+        }
+    }
+
+    /// What the place of the span asks for, going by the character before it.
+    fn slot(&self) -> Slot {
+        let before = self.text.get(..self.span.start as usize).unwrap_or_default().trim_end();
+        if before.ends_with(['=', '<', '>', '-', '[', '{', ',']) { Slot::Value } else { Slot::Test }
     }
 
     fn sentence(&self) -> String {
@@ -174,11 +237,19 @@ impl Error {
             ErrorKind::Long(Limit::Tokens) => "the filter has more than 1277 tokens".to_owned(),
             ErrorKind::Long(Limit::Tests) => "the filter has more than 256 tests".to_owned(),
             ErrorKind::Long(Limit::ObjectTests) => "the filter has more than 255 tests".to_owned(),
+            ErrorKind::Long(Limit::ExtendedTokens) => "the filter has more than 1048576 tokens".to_owned(),
+            ErrorKind::Long(Limit::ExtendedTests) => "the filter has more than 2048 tests".to_owned(),
             ErrorKind::BadToken(fault) => self.token_sentence(fault),
             ErrorKind::BadLayer(field) => layer_sentence(field.name(), |layer| field.exists_on(layer)),
             ErrorKind::MacroLayer(name) => layer_sentence(name.name(), |layer| name.value(layer).is_some()),
-            ErrorKind::Parse(expected) => format!("expected {}, found {}", expected.describe(), self.culprit()),
+            ErrorKind::Parse(expected) => {
+                format!("expected {}, found {}{}", expected.describe(), self.culprit(), self.hint())
+            }
             ErrorKind::Index => "the index leaves the largest packet that there can be".to_owned(),
+            ErrorKind::UnknownSet => format!("no set was given under the name {}", self.culprit()),
+            ErrorKind::PrefixTooLong(bits) => format!("the prefix length {} is more than {bits}", self.culprit()),
+            ErrorKind::PrefixOfNumber => format!("{} is no address, and only addresses have prefixes", self.culprit()),
+            ErrorKind::RangeOrder => format!("the range {} ends before it starts", self.culprit()),
             ErrorKind::BadObject(fault) => format!("the object string is invalid: {}", fault.describe()),
             ErrorKind::FormTooLarge => "the normal form is too long to be written".to_owned(),
         }
@@ -189,7 +260,7 @@ impl Error {
         match fault {
             BadToken::Character => format!("{culprit} means nothing in a filter"),
             BadToken::Half => format!("{culprit} is written twice, or as a word"),
-            BadToken::Word => format!("{culprit} is no field, macro, number or address"),
+            BadToken::Word => format!("{culprit} is no field, macro, number or address{}", self.hint()),
             BadToken::LongWord => "a word has at most 39 characters".to_owned(),
         }
     }
@@ -218,6 +289,11 @@ impl Expected {
             Self::Colon => "`and`, `or` or `:`",
             Self::Condition => "a condition",
             Self::End => "`and`, `or` or the end of the filter",
+            Self::Member => "a number, address, range or prefix",
+            Self::Set => "`{`, `$` and the name of a set, a range or a prefix",
+            Self::ClosingBrace => "`,` or `}`",
+            Self::PrefixLength => "the length of a prefix",
+            Self::MemberField => "a field that can be in a set, not `true` or `false`",
         }
     }
 }
@@ -240,50 +316,15 @@ impl ObjectFault {
     }
 }
 
-/// The line with the trouble in it and a line with the caret, cut to a readable width. Tabs and control characters become
-/// single characters, so that the caret stands below the right one.
-fn write_excerpt(f: &mut fmt::Formatter<'_>, text: &str, span: Span) -> fmt::Result {
-    const BEFORE: usize = 60;
-    const WIDTH: usize = 100;
-    let start = floor_boundary(text, span.start as usize);
-    let end = floor_boundary(text, span.end as usize).max(start);
-    let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
-    let line_end = text[start..].find('\n').map_or(text.len(), |newline| start + newline);
-    let before = text[line_start..start].chars().count();
-    let skipped = before.saturating_sub(BEFORE);
-    let line: Vec<char> = text[line_start..line_end].chars().skip(skipped).take(WIDTH).map(printable).collect();
-    let marked = text[start..end.min(line_end).max(start)].chars().count();
-    let indent = before - skipped;
-    let marked = marked.min(line.len().saturating_sub(indent)).max(1);
-    let ellipsis = if skipped > 0 { "..." } else { "" };
-    f.write_str("\n  ")?;
-    f.write_str(ellipsis)?;
-    line.iter().try_for_each(|character| f.write_char(*character))?;
-    if skipped + line.len() < text[line_start..line_end].chars().count() {
-        f.write_str("...")?;
-    }
-    write!(f, "\n  {:width$}{:^<marked$}", "", "", width = ellipsis.len() + indent)
-}
-
-fn floor_boundary(text: &str, offset: usize) -> usize {
-    (0..=offset.min(text.len())).rev().find(|offset| text.is_char_boundary(*offset)).unwrap_or(0)
-}
-
-/// Invisible characters as their pictures.
-fn printable(character: char) -> char {
-    match character {
-        '\t' => ' ',
-        '\0'..='\x1F' => char::from_u32(0x2400 + character as u32).unwrap_or(' '),
-        _ if character.is_control() => '\u{FFFD}',
-        _ => character,
-    }
-}
-
 impl fmt::Display for Error {
     /// Our account: a sentence, the line with the trouble in it, and a caret below.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.sentence())?;
-        if matches!(self.kind, ErrorKind::FormTooLarge | ErrorKind::Long(Limit::Tests | Limit::ObjectTests)) {
+        f.write_str(&self.note)?;
+        if matches!(
+            self.kind,
+            ErrorKind::FormTooLarge | ErrorKind::Long(Limit::Tests | Limit::ObjectTests | Limit::ExtendedTests)
+        ) {
             return Ok(());
         }
         write_excerpt(f, &self.text, self.span)

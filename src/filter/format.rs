@@ -1,7 +1,8 @@
 //! Programs to text: WinDivert's normal form, character for character. Never panics; a form that would be far longer than
 //! its program, which hostile objects can ask for, is refused.
 use super::field::{Field, Style};
-use super::types::{Number, Operator, Target, Test};
+use super::members::Members;
+use super::types::{Number, Operator, Target, Test, words};
 use crate::packet::text::{push_ipv4, push_ipv6};
 use std::fmt::Write;
 
@@ -14,11 +15,27 @@ pub(super) struct TooLarge;
 
 /// The normal form of a program. The layer decides on the names of events.
 pub(super) fn format(tests: &[Test], layer: u8) -> Result<String, TooLarge> {
+    print(tests, &[], layer, false)
+}
+
+/// Likewise of a program of the extended dialect, which may ask about `sets` and can say `!(...)`.
+pub(super) fn format_extended(tests: &[Test], sets: &[Members], layer: u8) -> Result<String, TooLarge> {
+    print(tests, sets, layer, true)
+}
+
+fn print(tests: &[Test], sets: &[Members], layer: u8, extended: bool) -> Result<String, TooLarge> {
     let mut graph = Graph::new(tests);
     graph.merge_all();
-    let mut printer = Printer { graph: &graph, tests, layer, text: String::new(), left: LARGEST_FORM };
+    let mut printer = Printer { graph: &graph, tests, sets, layer, extended, text: String::new(), left: LARGEST_FORM };
     printer.target(Target::Test(0))?;
     Ok(printer.text)
+}
+
+/// A single test of a program, which may ask about `sets`, as the normal form writes it.
+pub(super) fn format_test(test: &Test, sets: &[Members], layer: u8) -> String {
+    let mut out = String::new();
+    push_test(&mut out, test, sets, layer, true);
+    out
 }
 
 /// A part of the form under construction.
@@ -151,7 +168,10 @@ enum Parent {
 struct Printer<'a> {
     graph: &'a Graph,
     tests: &'a [Test],
+    sets: &'a [Members],
     layer: u8,
+    /// Whether groups may be negated.
+    extended: bool,
     text: String,
     left: usize,
 }
@@ -173,6 +193,9 @@ impl Printer<'_> {
         if (success, failure) == (Target::Accept, Target::Reject) {
             return self.form(node.form, Parent::None);
         }
+        if self.extended && (success, failure) == (Target::Reject, Target::Accept) {
+            return self.negation(node.form);
+        }
         self.count()?;
         self.text.push('(');
         self.form(node.form, Parent::None)?;
@@ -191,11 +214,17 @@ impl Printer<'_> {
             Form::False => self.text.push_str("false"),
             Form::Test(index) => {
                 if let Some(test) = self.tests.get(usize::from(index)) {
-                    push_test(&mut self.text, test, self.layer);
+                    push_test(&mut self.text, test, self.sets, self.layer, self.extended);
                 }
             }
             Form::And(left, right) => self.chain([left, right], " and ", Parent::And, parent == Parent::Or)?,
             Form::Or(left, right) => self.chain([left, right], " or ", Parent::Or, parent == Parent::And)?,
+            Form::Conditional(condition, FALSE, other) if self.extended => {
+                self.negated_chain([condition, other], " and ", Parent::And, parent == Parent::Or)?;
+            }
+            Form::Conditional(condition, other, TRUE) if self.extended => {
+                self.negated_chain([condition, other], " or ", Parent::Or, parent == Parent::And)?;
+            }
             Form::Conditional(condition, then, otherwise) => {
                 self.text.push('(');
                 self.form(condition, Parent::None)?;
@@ -205,6 +234,33 @@ impl Printer<'_> {
                 self.form(otherwise, Parent::None)?;
                 self.text.push(')');
             }
+        }
+        Ok(())
+    }
+
+    fn negation(&mut self, id: u32) -> Result<(), TooLarge> {
+        self.text.push_str("!(");
+        self.form(id, Parent::None)?;
+        self.text.push(')');
+        Ok(())
+    }
+
+    /// A chain whose left side is negated.
+    fn negated_chain(
+        &mut self,
+        [left, right]: [u32; 2],
+        word: &str,
+        own: Parent,
+        enclosed: bool,
+    ) -> Result<(), TooLarge> {
+        if enclosed {
+            self.text.push('(');
+        }
+        self.negation(left)?;
+        self.text.push_str(word);
+        self.form(right, own)?;
+        if enclosed {
+            self.text.push(')');
         }
         Ok(())
     }
@@ -223,18 +279,24 @@ impl Printer<'_> {
     }
 }
 
-/// The argument as the normal form shows it: of array fields the lowest word only, without its sign.
-fn shown(test: &Test) -> Number {
+/// The argument as the normal form shows it: of array fields the lowest word only, and in WinDivert's own form without its
+/// sign.
+fn shown(test: &Test, extended: bool) -> Number {
     let [word, ..] = test.words;
     if test.field.is_array() {
-        return Number::positive(word.into());
+        return Number { negative: test.negative && extended, magnitude: word.into() };
     }
     Number { negative: test.negative, magnitude: test.magnitude() }
 }
 
-fn push_test(out: &mut String, test: &Test, layer: u8) {
-    let value = shown(test);
+fn push_test(out: &mut String, test: &Test, sets: &[Members], layer: u8, extended: bool) {
+    if let Some(set) = test.set() {
+        return push_membership(out, test, sets.get(set), layer);
+    }
+    let value = shown(test, extended);
+    let signed = value.negative && extended;
     let asks = match (test.operator, value.magnitude) {
+        _ if signed => None,
         (Operator::Equal, 1) | (Operator::NotEqual, 0) => Some(true),
         (Operator::Equal, 0) | (Operator::NotEqual, 1) => Some(false),
         _ => None,
@@ -244,14 +306,41 @@ fn push_test(out: &mut String, test: &Test, layer: u8) {
         out.push_str(test.field.name());
         return;
     }
-    out.push_str(test.field.name());
-    if test.field.is_array() {
-        // Writing to a string cannot fail.
-        let _ = write!(out, "[{}b]", test.index());
-    }
+    push_field(out, test);
+    // Writing to a string cannot fail.
     let sign = if value.negative { "-" } else { "" };
     let _ = write!(out, " {} {sign}", test.operator.symbol());
     push_value(out, test.field, value.magnitude, test.words, layer);
+}
+
+fn push_field(out: &mut String, test: &Test) {
+    out.push_str(test.field.name());
+    if test.field.is_array() {
+        let _ = write!(out, "[{}b]", test.index());
+    }
+}
+
+fn push_membership(out: &mut String, test: &Test, set: Option<&Members>, layer: u8) {
+    push_field(out, test);
+    let _ = write!(out, " {} ", test.operator.symbol());
+    if let Some(name) = set.and_then(Members::name) {
+        let _ = write!(out, "${name}");
+        return;
+    }
+    out.push('{');
+    let number = |out: &mut String, number: Number| {
+        out.push_str(if number.negative { "-" } else { "" });
+        push_value(out, test.field, number.magnitude, words(number.magnitude), layer);
+    };
+    for (index, (low, high)) in set.map_or(&[][..], Members::ranges).iter().enumerate() {
+        out.push_str(if index > 0 { ", " } else { "" });
+        number(out, *low);
+        if low != high {
+            out.push('-');
+            number(out, *high);
+        }
+    }
+    out.push('}');
 }
 
 fn push_value(out: &mut String, field: Field, magnitude: u128, words: [u32; 4], layer: u8) {

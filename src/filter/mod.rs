@@ -20,7 +20,7 @@
 //!
 //! let error = Filter::compile("udp.DstPort == 53 nor tcp", Layer::Network).unwrap_err();
 //! assert_eq!(error.to_string(), "\
-//! `nor` is no field, macro, number or address
+//! `nor` is no field, macro, number or address; did you mean `or` or `not`?
 //!   udp.DstPort == 53 nor tcp
 //!                     ^^^");
 //! # Ok::<(), oxidivert::filter::Error>(())
@@ -32,32 +32,43 @@ mod bind;
 mod error;
 mod eval;
 mod evaluate;
+mod excerpt;
+mod extended;
 mod field;
 mod format;
 mod lexer;
 mod lower;
+mod members;
 mod names;
 mod object;
 mod optimise;
 mod parser;
 mod program;
 mod ranges;
+mod sets;
 mod span;
+mod suggest;
+mod superset;
+mod table;
 mod types;
 
 pub use error::{BadToken, Error, ErrorKind, Expected, Limit, ObjectFault};
 pub use evaluate::{EvaluateError, EvaluateErrorKind};
 pub use field::{Field, Style};
 pub use names::{MACROS, Macro};
+pub use sets::{SetError, Sets};
 pub use span::Span;
 
 use crate::address::{Address, Layer};
 use crate::batch::{Batch, PacketRef};
+use ast::Ast;
 use eval::View;
 use evaluate::Checked;
+use members::Members;
 use program::{Program, end};
 use std::fmt;
 use std::sync::Arc;
+use superset::Superset;
 use types::Test;
 
 /// A compiled filter. Clones share the program.
@@ -70,6 +81,10 @@ pub struct Filter {
 struct Shared {
     program: Program,
     tests: Vec<Test>,
+    /// The sets that the tests ask about.
+    sets: Vec<Members>,
+    /// Of a filter that WinDivert's language cannot say: what a driver runs in its place.
+    superset: Option<Superset>,
     text: String,
     layer: u8,
 }
@@ -78,6 +93,10 @@ impl Filter {
     /// Compiles filter text, or decodes an object string. A filter of 256 tests, which WinDivert compiles to an object that
     /// it then refuses itself, is too long.
     pub fn compile(text: &str, layer: Layer) -> Result<Self, Error> {
+        Self::compile_plain(text, layer).map_err(|error| extended::point_out(error, layer.number()))
+    }
+
+    fn compile_plain(text: &str, layer: Layer) -> Result<Self, Error> {
         let tests = compile_tests(text.as_bytes(), layer.number())?;
         verify_fits_object(&tests, text.as_bytes())?;
         Ok(Self::from_tests(tests, text.to_owned(), layer.number()))
@@ -90,9 +109,15 @@ impl Filter {
         Ok(Self::from_tests(tests, String::from_utf8_lossy(text).into_owned(), layer))
     }
 
+    /// Compiles text of the extended dialect. Text that is valid in the plain dialect means the same; text without anything
+    /// that only the extended one has is refused as the plain one refuses it.
+    pub fn compile_extended(text: &str, layer: Layer, sets: &Sets) -> Result<Self, Error> {
+        extended::compile(text, layer, sets)
+    }
+
     fn from_tests(tests: Vec<Test>, text: String, layer: u8) -> Self {
-        let program = optimise::optimise(&tests, layer);
-        Self { shared: Arc::new(Shared { program, tests, text, layer }) }
+        let program = optimise::optimise(&tests, &[], layer);
+        Self { shared: Arc::new(Shared { program, tests, sets: Vec::new(), superset: None, text, layer }) }
     }
 
     /// Whether a packet matches. Of the address record only what the filter asks for is read; its layer is taken to be the
@@ -120,9 +145,33 @@ impl Filter {
         checked.run(&self.shared.program)
     }
 
-    /// The compiled object string.
+    /// Whether WinDivert's language can say the filter, so that there is nothing that only this crate can run.
+    pub fn is_plain(&self) -> bool {
+        self.shared.superset.is_none()
+    }
+
+    /// The filter in WinDivert's language that matches at least the same packets: the filter itself if it is plain.
+    #[must_use]
+    pub fn superset(&self) -> Self {
+        match &self.shared.superset {
+            None => self.clone(),
+            Some(superset) => {
+                let tests = superset.tests.clone();
+                let text = format::format(&tests, self.shared.layer);
+                let text = text.unwrap_or_else(|format::TooLarge| object::encode(&tests));
+                Self::from_tests(tests, text, self.shared.layer)
+            }
+        }
+    }
+
+    /// Whether the [`superset`](Self::superset) matches nothing more than the filter.
+    pub fn superset_is_exact(&self) -> bool {
+        self.shared.superset.as_ref().is_none_or(|superset| superset.is_exact)
+    }
+
+    /// The compiled object string; that of the [`superset`](Self::superset) if the filter is not plain.
     pub fn object(&self) -> String {
-        object::encode(&self.shared.tests)
+        object::encode(self.shared.superset.as_ref().map_or(&self.shared.tests, |superset| &superset.tests))
     }
 
     /// The layer; NETWORK if the filter was compiled for a number that names none.
@@ -137,9 +186,11 @@ impl Filter {
 }
 
 impl fmt::Display for Filter {
-    /// The normal form; the object string where the normal form would be too large.
+    /// The normal form, of the same dialect; the object string where the normal form would be too large.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let form = format::format(&self.shared.tests, self.shared.layer);
+        let Shared { tests, sets, layer, .. } = &*self.shared;
+        let form =
+            if self.is_plain() { format::format(tests, *layer) } else { format::format_extended(tests, sets, *layer) };
         f.write_str(&form.unwrap_or_else(|format::TooLarge| self.object()))
     }
 }
@@ -150,7 +201,7 @@ pub fn evaluate_text(text: &[u8], packet: Option<&[u8]>, address: &Address) -> R
     let checked = Checked::new(packet, address)?;
     let tests = compile_tests(text, address.raw_layer())
         .map_err(|error| EvaluateError::new(EvaluateErrorKind::Filter(error)))?;
-    checked.run(&optimise::optimise(&tests, address.raw_layer()))
+    checked.run(&optimise::optimise(&tests, &[], address.raw_layer()))
 }
 
 /// `WinDivertHelperCompileFilter`: the object string of a filter text, or an object in its canonical spelling.
@@ -177,8 +228,13 @@ fn compile_tests(text: &[u8], layer: u8) -> Result<Vec<Test>, Error> {
             Error::new(ErrorKind::BadObject(fault), 0, span, text)
         });
     }
-    let ast = parser::parse(&lexer::tokenise(text, layer)?, text)?;
+    let ast = parse(text, layer)?;
     lower::lower(&ast).map_err(|lower::TooManyTests| too_long(Limit::Tests, text))
+}
+
+fn parse(text: &[u8], layer: u8) -> Result<Ast, Error> {
+    let tree = lexer::tokenise(text, layer).and_then(|tokens| parser::parse(&tokens, text));
+    tree.map_err(|error| error.on_layer(layer))
 }
 
 fn verify_fits_object(tests: &[Test], text: &[u8]) -> Result<(), Error> {

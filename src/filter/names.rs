@@ -135,6 +135,14 @@ pub(super) fn lookup(word: &[u8]) -> Option<Name> {
     }
 }
 
+/// Every name that means something on a layer: keywords, then fields, then macros.
+pub(super) fn on_layer(layer: u8) -> impl Iterator<Item = (&'static str, Name)> {
+    let fields = Field::ALL.iter().filter(move |field| field.exists_on(layer));
+    let macros = MACROS.iter().filter(move |name| name.value(layer).is_some());
+    let named = fields.map(|field| (field.name(), Name::Field(*field)));
+    KEYWORDS.into_iter().chain(named).chain(macros.map(|name| (name.name, Name::Macro(name))))
+}
+
 /// The names of a layer's events and their numbers.
 pub(super) fn events(layer: u8) -> impl Iterator<Item = (&'static str, u8)> {
     let own = MACROS.iter().filter(|name| name.values.contains(&None));

@@ -1,8 +1,10 @@
 //! The integration tests, one binary.
 mod captures;
 mod diagnostics;
+mod filter_extended;
 mod filter_properties;
 mod filter_reference;
+mod filter_strategies;
 mod filter_vectors;
 mod helper_vectors;
 mod packet_build;
