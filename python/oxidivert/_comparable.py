@@ -10,7 +10,7 @@ from typing import Any, Final, Generic, Literal, NamedTuple, Never, NoReturn, Ty
 
 from . import _operands
 from ._enums import Layer
-from ._expression import FALSE, TRUE, Expression, Phrase, Rank, refuse_operand
+from ._expression import Expression, Phrase, Rank, refuse_operand
 from ._operands import Operand, Unfit
 
 Value = TypeVar("Value", contravariant=True)
@@ -117,12 +117,9 @@ class Comparable(Generic[Value, Member]):
         try:
             if isinstance(members, str) and members.startswith("$"):
                 return Test(self, sign, _operands.named_set(members))
-            found = list(self._collect(members))
+            return Test(self, sign, _operands.collection(self._collect(members)))
         except Unfit as unfit:
             raise self._refuse(unfit) from None
-        if not found:
-            return FALSE if sign == "in" else self._present()
-        return Test(self, sign, _operands.collection(found))
 
     def _collect(self, members: object) -> Iterator[Operand]:
         # These are iterable themselves but stand for what they hold.
@@ -133,12 +130,6 @@ class Comparable(Generic[Value, Member]):
                 yield from self._members(item)
         else:
             raise TypeError(f"{self._name} is in a collection or not, so give one, such as [{members!r}]")
-
-    def _present(self) -> Expression:
-        if self._row.element_len is not None:
-            raise ValueError(f"{self._name} is never in an empty set, and no filter says that an element is there")
-        needs = self._row.needs
-        return Expression(Phrase(needs), Phrase(f"f.{needs}")) if needs else TRUE
 
     def _refuse(self, unfit: Unfit) -> Exception:
         reason = f": {unfit.reason}" if unfit.reason else ""

@@ -13,8 +13,8 @@ from typing import Final, NamedTuple, Never, NoReturn
 _PARENTHESES: Final = (
     "& and | bind more closely than comparisons, so put those in parentheses: (f.tcp.dst_port == 80) & f.outbound"
 )
-# What a colon must not touch: another colon, a word that fills the longest a word may be, the name of a set.
-_NO_COLON_BEHIND: Final = re.compile(r"(:|[\w.:]{39}|\$\w+)$")
+# What a colon must not touch: another colon, and a word that is as long as a word may be.
+_NO_COLON_BEHIND: Final = re.compile(r"(:|[\w.:]{39})$")
 
 
 class Rank(IntEnum):

@@ -20,7 +20,7 @@ Network: TypeAlias = IPv4Network | IPv6Network
 ADDRESSES: Final = (IPv4Address, IPv6Address)
 NETWORKS: Final = (IPv4Network, IPv6Network)
 _INTERFACES: Final = (IPv4Interface, IPv6Interface)
-_SET_NAME: Final = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_SET_NAME: Final = re.compile(r"\$\w+", re.ASCII)
 # The language's numbers have a sign and 128 bits.
 _NUMBER_BITS: Final = 128
 
@@ -102,7 +102,7 @@ def stretch(low: Operand, high: Operand, value: object) -> Operand:
 def named_set(name: str) -> Operand:
     """A set that is given by name when the filter is compiled."""
     if not _SET_NAME.fullmatch(name):
-        raise Unfit(name, "the name of a set is $, a letter or _, and letters, digits or _")
+        raise Unfit(name, "the name of a set is $ and letters, digits or _")
     return Operand(name, repr(name))
 
 

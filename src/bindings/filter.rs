@@ -4,7 +4,7 @@ use super::buffer::BytesLike;
 use super::error::OrRaise;
 use super::packet::PyPacket;
 use crate::address::Layer;
-use crate::filter::{Field, Filter};
+use crate::filter::{Field, Filter, Sets};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -33,8 +33,7 @@ impl PyFilter {
             return Ok(filter.clone());
         }
         let (text, _) = text_of(argument)?;
-        let core = Filter::compile(text.to_str()?, layer).or_raise(py)?;
-        Bound::new(py, Self { core: Arc::new(core), dialect: "extended" })
+        Bound::new(py, Self::compile(py, text.to_str()?, layer, "extended")?)
     }
 }
 
@@ -70,7 +69,7 @@ impl PyFilter {
         let (text, is_expression) = text_of(text)?;
         // What expressions print needs the extended dialect.
         let dialect = if is_expression { "extended" } else { dialect };
-        Ok(Self { core: Arc::new(Filter::compile(text.to_str()?, layer).or_raise(py)?), dialect })
+        Self::compile(py, text.to_str()?, layer, dialect)
     }
 
     /// Whether a packet matches; or bytes (None on event layers) together with an address.
@@ -139,6 +138,14 @@ impl PyFilter {
 }
 
 impl PyFilter {
+    fn compile(py: Python<'_>, text: &str, layer: Layer, dialect: &'static str) -> PyResult<Self> {
+        let core = match dialect {
+            "extended" => Filter::compile_extended(text, layer, &Sets::new()),
+            _ => Filter::compile(text, layer),
+        };
+        Ok(Self { core: Arc::new(core.or_raise(py)?), dialect })
+    }
+
     fn key(&self) -> (&str, Layer) {
         (self.core.text(), self.core.layer())
     }

@@ -85,10 +85,9 @@ TEXTS: dict[str, tuple[Expression, str]] = {
     "set of IPv6 addresses": (f.ipv6.dst_addr.isin(["::1", "fe80::/10", "::"]), "ipv6.DstAddr in {::, ::1, fe80::/10}"),
     "named set": (f.ip.src_addr.isin("$blocked"), "ip.SrcAddr in $blocked"),
     "not in a named set": (f.tcp.dst_port.notin("$ports"), "tcp.DstPort not in $ports"),
-    "empty set": (f.tcp.dst_port.isin([]), "false"),
-    "empty range": (f.tcp.dst_port.isin(range(0)), "false"),
-    "not in an empty set": (f.tcp.dst_port.notin(()), "tcp"),
-    "always not in an empty set": (f.length.notin(()), "true"),
+    "empty set": (f.tcp.dst_port.isin([]), "tcp.DstPort in {}"),
+    "empty range": (f.tcp.dst_port.isin(range(0)), "tcp.DstPort in {}"),
+    "not in an empty set": (f.tcp.dst_port.notin(()), "tcp.DstPort not in {}"),
     "element": (f.packet[3] == 1, "packet[3] == 0x1"),
     "element from the end": (f.tcp.payload16[-1] != 2, "tcp.Payload16[-1] != 0x2"),
     "element at a byte": (f.udp.payload32.at_byte(5) < 3, "udp.Payload32[5b] < 0x3"),
@@ -238,16 +237,11 @@ REFUSED: dict[str, tuple[type[Exception], str]] = {
     "f.tcp.dst_port.isin([80, None])": (TypeError, "tcp.DstPort takes a whole number, not None"),
     "f.tcp.dst_port.isin('$the ports')": (
         ValueError,
-        "tcp.DstPort takes a whole number, not '$the ports': "
-        "the name of a set is $, a letter or _, and letters, digits or _",
+        "tcp.DstPort takes a whole number, not '$the ports': the name of a set is $ and letters, digits or _",
     ),
     "f.tcp.dst_port.between(9, 8)": (
         ValueError,
         "tcp.DstPort takes a whole number, not (9, 8): the low end comes first",
-    ),
-    "f.packet[0].notin([])": (
-        ValueError,
-        "packet[0] is never in an empty set, and no filter says that an element is there",
     ),
     "f.packet == 1": (TypeError, "packet is an array; compare an element of it, as in f.packet[0] == 1"),
     "f.packet[1:2]": (TypeError, "packet takes a whole number as index, not slice(1, 2, None)"),
