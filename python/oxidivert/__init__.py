@@ -2,7 +2,9 @@
 
 from . import build, helpers
 from ._enums import ChecksumFlag, Direction, Event, Flag, Layer, Param, Shutdown
-from ._exceptions import DivertError, FilterError, HandleClosedError, HandleShutdownError, PacketError
+from ._exceptions import DivertError, FilterError, FilterWarning, HandleClosedError, HandleShutdownError, PacketError
+from ._expression import Expression
+from ._fields import f
 from ._native import (
     Address,
     Batch,
@@ -13,12 +15,14 @@ from ._native import (
     Icmpv6Header,
     Ipv4Header,
     Ipv6Header,
+    Mask,
     NetworkData,
     Packet,
     ReflectData,
     Replay,
     Statistics,
     TcpHeader,
+    TraceStep,
     UdpHeader,
     __version__,
     open,
@@ -32,8 +36,10 @@ __all__ = [
     "DivertError",
     "EndpointData",
     "Event",
+    "Expression",
     "Filter",
     "FilterError",
+    "FilterWarning",
     "Flag",
     "Handle",
     "HandleClosedError",
@@ -43,6 +49,7 @@ __all__ = [
     "Ipv4Header",
     "Ipv6Header",
     "Layer",
+    "Mask",
     "NetworkData",
     "Packet",
     "PacketError",
@@ -52,9 +59,11 @@ __all__ = [
     "Shutdown",
     "Statistics",
     "TcpHeader",
+    "TraceStep",
     "UdpHeader",
     "__version__",
     "build",
+    "f",
     "helpers",
     "open",
 ]

@@ -4,6 +4,7 @@ DivertError (OSError)        a handle's operation failed; ``code`` is the Window
 ├── HandleClosedError        the handle is closed
 └── HandleShutdownError      receiving or sending was shut down, or a replay ended (code 232)
 FilterError (ValueError)     a filter does not compile
+FilterWarning (UserWarning)  a part of a filter can never hold, or always does
 PacketError (ValueError)     bytes are no packet, or an edit does not fit the packet
 """
 
@@ -64,6 +65,29 @@ class FilterError(ValueError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.message, self.position, self.text, self.args[0])
+
+
+class FilterWarning(UserWarning):
+    """A part of a filter can never hold, or always does, though it does not look like it.
+
+    ``message`` says why; the part lies from ``start`` to ``end`` (byte offsets) in ``text``, the filter. ``str()`` is a
+    fuller account with the text and a line under the part.
+    """
+
+    message: str
+    start: int
+    end: int
+    text: str
+
+    def __init__(self, message: str, start: int, end: int, text: str, account: str | None = None) -> None:
+        super().__init__(account or message)
+        self.message = message
+        self.start = start
+        self.end = end
+        self.text = text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message, self.start, self.end, self.text, self.args[0])
 
 
 class PacketError(ValueError):

@@ -1,12 +1,14 @@
 """The compiled half of the package `oxidivert`."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from types import GenericAlias
 from typing import Final, Generic, Literal, Self, SupportsIndex, TypeAlias, TypeVar, final, overload
 
 from ._enums import ChecksumFlag, Direction, Event, Flag, Layer, Shutdown
+from ._exceptions import FilterWarning
+from ._expression import Expression
 
 __all__ = [
     "Address",
@@ -18,6 +20,7 @@ __all__ = [
     "Icmpv6Header",
     "Ipv4Header",
     "Ipv6Header",
+    "Mask",
     "NetworkData",
     "Packet",
     "ParsedPacket",
@@ -25,6 +28,7 @@ __all__ = [
     "Replay",
     "Statistics",
     "TcpHeader",
+    "TraceStep",
     "UdpHeader",
     "__version__",
     "_run_passthrough",
@@ -32,6 +36,7 @@ __all__ = [
     "compile_filter",
     "decrement_ttl",
     "eval_filter",
+    "filter_fields",
     "format_filter",
     "format_ipv4_address",
     "format_ipv6_address",
@@ -62,6 +67,8 @@ __version__: Final[str]
 _Object: TypeAlias = object
 _Buffer: TypeAlias = bytes | bytearray | memoryview
 _IpAddress: TypeAlias = IPv4Address | IPv6Address
+_Member: TypeAlias = int | str | range | _IpAddress | IPv4Network | IPv6Network
+_Sets: TypeAlias = Mapping[str, Iterable[_Member | tuple[_Member, _Member]]]
 _Item = TypeVar("_Item", covariant=True)
 
 @final
@@ -626,6 +633,8 @@ class Batch:
     def __len__(self) -> int: ...
     def __getitem__(self, index: SupportsIndex, /) -> Packet: ...
     def __iter__(self) -> Iterator[Packet]: ...
+    def matches(self, filter: str | Filter | Expression) -> Mask:
+        """For each packet, as it now is, whether it matches a filter: text, an expression of `f` or a Filter."""
 
 @final
 class Statistics:
@@ -669,12 +678,21 @@ class Statistics:
 class Filter:
     """A compiled filter.
 
-    `Filter(text, layer=Layer.NETWORK)` compiles WinDivert's filter language, or decodes a compiled object string. FilterError
-    says what is wrong and where.
+    `Filter(text, layer=Layer.NETWORK)` compiles WinDivert's filter language, an expression of `f`, or decodes a compiled object
+    string. With `dialect="extended"` the text may also ask about sets, ranges, prefixes and negated groups: `tcp.DstPort in
+    {80, 8000-8080}`, `ip.SrcAddr in 10.0.0.0/8`, `!(udp or icmp)`, and name `sets`: `ip.SrcAddr in $blocked` with
+    `sets={"blocked": ["192.0.2.0/24", ...]}`, whose members are int, str, range, (low, high), or of ipaddress.
+
+    FilterError says what is wrong and where. A FilterWarning tells of a part that can never hold, or always does.
     """
 
     def __new__(
-        cls, text: str, layer: Layer | int = 0, *, dialect: Literal["windivert", "extended"] = "windivert"
+        cls,
+        text: str | Expression,
+        layer: Layer | int = 0,
+        *,
+        dialect: Literal["windivert", "extended"] = "windivert",
+        sets: _Sets | None = None,
     ) -> Self: ...
     @overload
     def matches(self, packet: Packet, address: None = None) -> bool:
@@ -684,9 +702,34 @@ class Filter:
         """
     @overload
     def matches(self, packet: _Buffer | None, address: Address) -> bool: ...
+    @overload
+    def trace(self, packet: Packet, address: None = None) -> list[TraceStep]:
+        """The tests that were asked of a packet, or of bytes with their address, in order: the last one decided.
+
+        ValueError as from `matches`, and for a packet whose bytes are none.
+        """
+    @overload
+    def trace(self, packet: _Buffer | None, address: Address) -> list[TraceStep]: ...
+    def explain(self, *, json: bool = False) -> str:
+        """What the filter compiles to, for people: its tests, what a driver runs in front of it, and the program that runs here
+        for each class of packets. With `json=True` the same as JSON text, for tools.
+        """
+    @property
+    def warnings(self) -> tuple[FilterWarning, ...]:
+        """The parts of the filter that can never hold or always do, as FilterWarnings."""
+    @property
+    def superset(self) -> Filter:
+        """The filter of WinDivert's language that matches at least the same packets and fits a driver's limits; the filter itself
+        where that language can say it.
+        """
+    @property
+    def superset_is_exact(self) -> bool:
+        """Whether the superset matches no other packets than the filter."""
     @property
     def object(self) -> str:
-        """The compiled object string, as WinDivert writes it."""
+        """The compiled object string, as WinDivert writes it; that of the superset where only the extended dialect can say the
+        filter.
+        """
     @property
     def layer(self) -> Layer:
         """The filter's layer."""
@@ -696,7 +739,51 @@ class Filter:
     def __eq__(self, other: _Object, /) -> bool: ...
     def __ne__(self, other: _Object, /) -> bool: ...
     def __hash__(self) -> int: ...
-    def __reduce__(self) -> tuple[type[Filter], tuple[str, int]]: ...
+    def __reduce__(self) -> tuple[Callable[..., Filter], tuple[str, int]]: ...
+
+@final
+class TraceStep:
+    """A test that was asked on the way to a filter's answer."""
+
+    @property
+    def text(self) -> str:
+        """The test, as the normal form writes it."""
+    @property
+    def value(self) -> int | None:
+        """The value of the field; None if it is not there, which fails every test. An IPv4 address counts as the IPv6 address that
+        it is mapped to.
+        """
+    @property
+    def shown(self) -> str | None:
+        """The value as filters write it; None if the field is not there."""
+    @property
+    def passed(self) -> bool:
+        """Whether the test passed."""
+
+@final
+class Mask:
+    """Which packets of a batch are meant: a read-only sequence of truth values, one for each packet.
+
+    `&`, `|`, `^` and `~` combine masks of one length. Takes part in the buffer protocol (format `?`), so that
+    `numpy.asarray(mask)` is an array of bool without a copy.
+    """
+
+    def __new__(cls, values: Sequence[bool]) -> Self: ...
+    def count(self) -> int:
+        """How many packets are meant."""
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: SupportsIndex, /) -> bool: ...
+    def __iter__(self) -> Iterator[bool]: ...
+    def __and__(self, other: Mask, /) -> Mask: ...
+    def __or__(self, other: Mask, /) -> Mask: ...
+    def __xor__(self, other: Mask, /) -> Mask: ...
+    def __rand__(self, value: Mask, /) -> Mask: ...
+    def __ror__(self, value: Mask, /) -> Mask: ...
+    def __rxor__(self, value: Mask, /) -> Mask: ...
+    def __invert__(self) -> Mask: ...
+    def __eq__(self, other: _Object, /) -> bool: ...
+    def __ne__(self, other: _Object, /) -> bool: ...
+    def __hash__(self) -> int: ...
 
 @final
 class Handle(Generic[_Item]):
@@ -724,7 +811,7 @@ class Handle(Generic[_Item]):
         """
     @overload
     def send(self, packet: _Buffer, address: Address) -> None: ...
-    def send_batch(self, batch: Batch, mask: Sequence[bool] | None = None) -> int:
+    def send_batch(self, batch: Batch, mask: Mask | Sequence[bool] | None = None) -> int:
         """Sends the packets of a batch that `mask` (one truth value each, default all) selects; how many went out.
 
         A failure in the middle raises DivertError with `sent`.
@@ -755,8 +842,17 @@ class Handle(Generic[_Item]):
     def __iter__(self) -> Self: ...
     def __next__(self) -> _Item: ...
     def __class_getitem__(cls, item: object) -> GenericAlias: ...
-    def set_filter(self, filter: str | Filter) -> None:
-        """Puts another filter in the old one's place without missing a packet that either matches."""
+    def set_filter(
+        self,
+        filter: str | Filter | Expression,
+        *,
+        dialect: Literal["windivert", "extended"] = "extended",
+        sets: _Sets | None = None,
+    ) -> None:
+        """Puts another filter in the old one's place without missing a packet that either matches.
+
+        `dialect` and `sets` are those of the text, as for `open`.
+        """
     @property
     def closed(self) -> bool:
         """Whether the handle was closed."""
@@ -860,22 +956,22 @@ class ParsedPacket:
     __hash__: None  # type: ignore[assignment]
 
 def open(
-    filter: str | Filter = "true",
+    filter: str | Filter | Expression = "true",
     *,
     layer: Layer | int = 0,
     priority: int = 0,
     flags: Flag | int = 0,
     backend: Literal["auto", "windivert", "nfqueue"] | Replay = "auto",
     dialect: Literal["windivert", "extended"] = "extended",
-    sets: None = None,
+    sets: _Sets | None = None,
     on_overload: Literal["drop", "pass"] = "drop",
     processes: bool = False,
 ) -> Handle[Packet]:
     """Opens a handle, like the builtin `open`: use it in a `with` block.
 
-    `filter`: text, compiled object text or a `Filter`. `backend`: a `Replay`, or the name of a live backend ("auto" takes this
-    platform's). Wrong arguments and filters are told in the driver's order: layer, flags, priority (DivertError 87), filter
-    (FilterError), backend.
+    `filter`: text, compiled object text, an expression of `f` or a `Filter`. `backend`: a `Replay`, or the name of a live
+    backend ("auto" takes this platform's). Wrong arguments and filters are told in the driver's order: layer, flags, priority
+    (DivertError 87), filter (FilterError), backend.
     """
 
 def _run_passthrough(handle: Handle[Packet], batch: int = 64) -> int:
@@ -907,6 +1003,20 @@ def compile_filter(text: str, layer: Layer | int = 0) -> str:
 
 def format_filter(text: str, layer: Layer | int = 0) -> str:
     """A filter, or a compiled object string, in normal form. FilterError says what is wrong and where."""
+
+def filter_fields() -> list[
+    tuple[
+        str,
+        str,
+        str | None,
+        tuple[Layer, ...],
+        Literal["flag", "decimal", "hexadecimal", "ipv4", "ipv6", "layer", "event"],
+        int | None,
+    ]
+]:
+    """The table of fields of the filter language: name, what it is, the header that it needs, the layers that have it, how its
+    values are written, and the length in bytes of an element if it is an array.
+    """
 
 def eval_filter(filter: str | Filter, data: _Buffer | None, address: Address) -> bool:
     """Whether a packet (None on event layers) with its address matches a filter: text, an object string or a `Filter`.

@@ -1,12 +1,17 @@
 //! `Batch`: a sequence of packets over one buffer.
 use super::error::OrRaise;
+use super::filter::PyFilter;
+use super::filter_source::Dialect;
+use super::mask::PyMask;
 use super::packet::PyPacket;
+use crate::address::Layer;
 use crate::backend::Handle;
 use crate::batch::{Batch, Origin, Slot};
+use crate::packet::ParseError;
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Packets and their addresses over one buffer, as `recv_batch` gives them: a sequence.
 ///
@@ -56,15 +61,7 @@ impl PyBatch {
             let message = format!("the mask needs {} truth values, one for each packet", batch.len());
             return Err(PyValueError::new_err(message));
         }
-        for (index, packet) in packets.iter().enumerate() {
-            if let Some(packet) = packet {
-                let slot = packet.get().slot().lock();
-                slot.store(batch, index).or_raise(py)?;
-                if let Some(record) = batch.records_mut().get_mut(index) {
-                    record.origin = slot.origin();
-                }
-            }
-        }
+        State::take_in_edits(batch, packets).or_raise(py)?;
         let mut outgoing = std::mem::take(batch);
         drop(state);
         let sent = py.detach(|| handle.send(&mut outgoing, mask));
@@ -78,6 +75,20 @@ impl PyBatch {
 }
 
 impl State {
+    /// Brings the packets that were taken out into the buffer as they now are.
+    fn take_in_edits(batch: &mut Batch, packets: &[Option<Py<PyPacket>>]) -> Result<(), ParseError> {
+        for (index, packet) in packets.iter().enumerate() {
+            if let Some(packet) = packet {
+                let slot = packet.get().slot().lock();
+                slot.store(batch, index)?;
+                if let Some(record) = batch.records_mut().get_mut(index) {
+                    record.origin = slot.origin();
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The first `count` selected packets were sent: sending them again injects copies.
     fn mark_sent(&mut self, mask: Option<&[bool]>, count: usize) {
         let selected = (0..self.batch.len()).filter(|index| mask.is_none_or(|mask| mask.get(*index) == Some(&true)));
@@ -95,6 +106,18 @@ impl State {
 
 #[pymethods]
 impl PyBatch {
+    /// For each packet, as it now is, whether it matches a filter: text, an expression of `f` or a Filter.
+    fn matches(&self, py: Python<'_>, filter: &Bound<'_, PyAny>) -> PyResult<PyMask> {
+        let filter = PyFilter::from_argument(filter, Layer::Network, Dialect::Extended, None)?;
+        let core = Arc::clone(filter.get().core());
+        let mut state = self.lock();
+        let State { batch, packets } = &mut *state;
+        State::take_in_edits(batch, packets).or_raise(py)?;
+        let mut mask = Vec::with_capacity(batch.len());
+        core.matches_batch(batch, &mut mask);
+        Ok(mask.into())
+    }
+
     fn __len__(&self) -> usize {
         self.lock().packets.len()
     }

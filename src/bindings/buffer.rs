@@ -6,6 +6,7 @@ use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+use std::ffi::CStr;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -108,4 +109,58 @@ impl PacketBuffer {
     unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {
         self.slot.remove_export();
     }
+}
+
+/// How a one-dimensional array of numbers is laid out, for as long as its owner lives. Kept in the owner, since views point
+/// into it.
+pub(super) struct ArrayShape {
+    len: [ffi::Py_ssize_t; 1],
+    item_len: [ffi::Py_ssize_t; 1],
+    format: &'static CStr,
+}
+
+impl ArrayShape {
+    /// So many items of type `T`, which Python's `struct` writes as `format`.
+    pub(super) const fn new<T>(len: usize, format: &'static CStr) -> Self {
+        Self { len: [len as ffi::Py_ssize_t], item_len: [size_of::<T>() as ffi::Py_ssize_t], format }
+    }
+}
+
+/// Fills a buffer request with an array that `owner` holds and never changes or moves.
+///
+/// # Safety
+///
+/// `view` is what the interpreter passed to `__getbuffer__` of `owner`. `items` points to as many items as `shape` says. Both
+/// live, unchanged, as long as `owner`.
+pub(super) unsafe fn export_array(
+    owner: &Bound<'_, PyAny>,
+    view: *mut ffi::Py_buffer,
+    flags: std::ffi::c_int,
+    items: *const std::ffi::c_void,
+    shape: &ArrayShape,
+) -> PyResult<()> {
+    if flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE {
+        return Err(PyBufferError::new_err("the array is read-only"));
+    }
+    let wanted = |flag| flags & flag == flag;
+    let pointer = |flag, array: &[ffi::Py_ssize_t; 1]| {
+        if wanted(flag) { array.as_ptr().cast_mut() } else { std::ptr::null_mut() }
+    };
+    let format = if wanted(ffi::PyBUF_FORMAT) { shape.format.as_ptr().cast_mut() } else { std::ptr::null_mut() };
+    let filled = ffi::Py_buffer {
+        buf: items.cast_mut(),
+        obj: owner.clone().into_ptr(),
+        len: shape.len[0] * shape.item_len[0],
+        itemsize: shape.item_len[0],
+        readonly: 1,
+        ndim: 1,
+        format,
+        shape: pointer(ffi::PyBUF_ND, &shape.len),
+        strides: pointer(ffi::PyBUF_STRIDES, &shape.item_len),
+        suboffsets: std::ptr::null_mut(),
+        internal: std::ptr::null_mut(),
+    };
+    // SAFETY: the interpreter passed a place for a request.
+    unsafe { view.write(filled) };
+    Ok(())
 }

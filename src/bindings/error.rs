@@ -10,6 +10,7 @@ import_exception!(oxidivert._exceptions, DivertError);
 import_exception!(oxidivert._exceptions, HandleClosedError);
 import_exception!(oxidivert._exceptions, HandleShutdownError);
 import_exception!(oxidivert._exceptions, FilterError);
+import_exception!(oxidivert._exceptions, FilterWarning);
 import_exception!(oxidivert._exceptions, PacketError);
 
 /// A backend's error as the exception for its code; `sent` tells how much of a batch went out.
@@ -83,6 +84,12 @@ impl<T> OrRaise<T> for Result<T, filter::Error> {
             ))
         })
     }
+}
+
+/// A `FilterWarning`.
+pub(super) fn filter_warning<'py>(py: Python<'py>, warning: &filter::Warning) -> PyResult<Bound<'py, PyAny>> {
+    let span = warning.span();
+    py.get_type::<FilterWarning>().call1((warning.message(), span.start, span.end, warning.text(), warning.to_string()))
 }
 
 /// A `DivertError` that the bindings themselves raise.

@@ -5,6 +5,8 @@ use super::buffer::BytesLike;
 use super::enums::{flag_member, layer_member};
 use super::error::{OrRaise, refuse};
 use super::filter::PyFilter;
+use super::filter_source::Dialect;
+use super::mask::PyMask;
 use super::packet::PyPacket;
 use super::replay::PyReplay;
 use super::run::{OnError, receive, run, run_passthrough};
@@ -162,8 +164,17 @@ impl PyHandle {
     ///
     /// A failure in the middle raises DivertError with `sent`.
     #[pyo3(signature = (batch, mask=None))]
-    fn send_batch(&self, py: Python<'_>, batch: &Bound<'_, PyBatch>, mask: Option<Vec<bool>>) -> PyResult<usize> {
-        batch.get().send(py, &self.core, mask.as_deref())
+    fn send_batch(
+        &self,
+        py: Python<'_>,
+        batch: &Bound<'_, PyBatch>,
+        mask: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<usize> {
+        let Some(mask) = mask else { return batch.get().send(py, &self.core, None) };
+        if let Ok(mask) = mask.cast::<PyMask>() {
+            return batch.get().send(py, &self.core, Some(mask.get().values()));
+        }
+        batch.get().send(py, &self.core, Some(&mask.extract::<Vec<bool>>()?))
     }
 
     /// Calls `callback(packet)` for every packet, in a loop that runs in Rust, until the handle is shut down or closed or
@@ -234,8 +245,17 @@ impl PyHandle {
     }
 
     /// Puts another filter in the old one's place without missing a packet that either matches.
-    fn set_filter(&self, py: Python<'_>, filter: &Bound<'_, PyAny>) -> PyResult<()> {
-        let filter = PyFilter::from_argument(filter, self.core.layer())?;
+    ///
+    /// `dialect` and `sets` are those of the text, as for `open`.
+    #[pyo3(signature = (filter, *, dialect=Dialect::Extended, sets=None), text_signature = "($self, filter, *, dialect='extended', sets=None)")]
+    fn set_filter<'py>(
+        &self,
+        filter: &Bound<'py, PyAny>,
+        dialect: Dialect,
+        sets: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<()> {
+        let py = filter.py();
+        let filter = PyFilter::from_argument(filter, self.core.layer(), dialect, sets)?;
         let core = Arc::clone(filter.get().core());
         py.detach(|| self.core.backend().set_filter(core)).or_raise(py)?;
         *self.filter.lock().unwrap_or_else(PoisonError::into_inner) = filter.unbind();
@@ -362,11 +382,11 @@ pub(super) fn _run_passthrough(py: Python<'_>, handle: &Bound<'_, PyHandle>, bat
 
 /// Opens a handle, like the builtin `open`: use it in a `with` block.
 ///
-/// `filter`: text, compiled object text or a `Filter`. `backend`: a `Replay`, or the name of a live backend ("auto" takes this
-/// platform's). Wrong arguments and filters are told in the driver's order: layer, flags, priority (DivertError 87), filter
-/// (FilterError), backend.
+/// `filter`: text, compiled object text, an expression of `f` or a `Filter`. `backend`: a `Replay`, or the name of a live
+/// backend ("auto" takes this platform's). Wrong arguments and filters are told in the driver's order: layer, flags, priority
+/// (DivertError 87), filter (FilterError), backend.
 #[pyfunction]
-#[pyo3(signature = (filter=None, *, layer=0, priority=0, flags=0, backend=None, dialect="extended", sets=None, on_overload="drop", processes=false))]
+#[pyo3(signature = (filter=None, *, layer=0, priority=0, flags=0, backend=None, dialect=Dialect::Extended, sets=None, on_overload="drop", processes=false))]
 #[pyo3(
     text_signature = "(filter='true', *, layer=0, priority=0, flags=0, backend='auto', dialect='extended', sets=None, on_overload='drop', processes=False)"
 )]
@@ -378,7 +398,7 @@ pub(super) fn open(
     priority: i64,
     flags: u64,
     backend: Option<&Bound<'_, PyAny>>,
-    dialect: &str,
+    dialect: Dialect,
     sets: Option<&Bound<'_, PyAny>>,
     on_overload: &str,
     processes: bool,
@@ -392,9 +412,8 @@ pub(super) fn open(
     })?;
     let flags = Flags(flags);
     let priority = verify_open(layer, flags, priority).or_raise(py)?;
-    super::filter::verify_dialect(dialect)?;
-    if sets.is_some() || processes {
-        let message = "named sets and process tracking are in work; leave out sets= and processes=";
+    if processes {
+        let message = "process tracking is in work; leave out processes=";
         return Err(refuse(py, ErrorCode::NotSupported, message));
     }
     let on_overload = match on_overload {
@@ -403,8 +422,8 @@ pub(super) fn open(
         _ => return Err(PyValueError::new_err(format!("on_overload is 'drop' or 'pass', not {on_overload:?}"))),
     };
     let filter = match filter {
-        Some(filter) => PyFilter::from_argument(filter, layer)?,
-        None => PyFilter::from_argument(PyString::intern(py, "true").as_any(), layer)?,
+        Some(filter) => PyFilter::from_argument(filter, layer, dialect, sets)?,
+        None => PyFilter::from_argument(PyString::intern(py, "true").as_any(), layer, dialect, None)?,
     };
     let system = system_from(py, backend, flags)?;
     let options = OpenOptions { filter: Arc::clone(filter.get().core()), layer, priority, flags, on_overload };

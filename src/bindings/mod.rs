@@ -1,5 +1,5 @@
 //! The Python module `oxidivert._native`: convert, call, map the error. Decides nothing about packets.
-#![expect(clippy::needless_pass_by_value, clippy::unnecessary_wraps, reason = "what PyO3's macros call must look so")]
+#![expect(clippy::needless_pass_by_value, reason = "what PyO3's macros call must look so")]
 mod address;
 mod batch;
 mod buffer;
@@ -7,10 +7,12 @@ mod build;
 mod enums;
 mod error;
 mod filter;
+mod filter_source;
 mod handle;
 mod header;
 mod helpers;
 mod ip;
+mod mask;
 mod packet;
 mod recycle;
 mod replay;
@@ -28,7 +30,7 @@ mod _native {
     #[pymodule_export]
     use super::build::{icmp, icmp_echo, icmp_unreachable, other, tcp, udp};
     #[pymodule_export]
-    use super::filter::PyFilter;
+    use super::filter::{PyFilter, PyTraceStep, filter_fields};
     #[pymodule_export]
     use super::handle::{_run_passthrough, PyHandle, open};
     #[pymodule_export]
@@ -39,6 +41,8 @@ mod _native {
         format_ipv6_address, hash_packet, hton_ipv6_address, htonl, htonll, htons, ntoh_ipv6_address, ntohl, ntohll,
         ntohs, parse_batch, parse_ipv4_address, parse_ipv6_address, parse_packet,
     };
+    #[pymodule_export]
+    use super::mask::PyMask;
     #[pymodule_export]
     use super::packet::PyPacket;
     #[pymodule_export]

@@ -211,6 +211,9 @@ impl Error {
 
     /// What may have been meant, as the end of a sentence; empty if nothing is close.
     fn hint(&self) -> String {
+        if !self.note.is_empty() {
+            return String::new();
+        }
         let word = spanned(&self.text, self.span);
         let names = match self.kind {
             ErrorKind::BadToken(BadToken::Word) => suggest(word, self.slot(), self.layer),

@@ -26,16 +26,38 @@ pub(super) enum Width {
     Quad,
 }
 
-/// How an argument is written in normal form.
+/// How a field's values are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Style {
+pub enum Style {
+    /// As a test by itself, and with `not`.
     Flag,
+    /// As a decimal number.
     Decimal,
+    /// As a hexadecimal number.
     Hexadecimal,
+    /// As an IPv4 address.
     Ipv4,
+    /// As an IPv6 address.
     Ipv6,
+    /// By the name of a layer.
     Layer,
+    /// By the name of an event.
     Event,
+}
+
+impl Style {
+    /// The name, in lower case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Flag => "flag",
+            Self::Decimal => "decimal",
+            Self::Hexadecimal => "hexadecimal",
+            Self::Ipv4 => "ipv4",
+            Self::Ipv6 => "ipv6",
+            Self::Layer => "layer",
+            Self::Event => "event",
+        }
+    }
 }
 
 /// Which end of a connection.
@@ -270,7 +292,7 @@ impl Field {
     }
 
     /// Length of an element in bytes, of an array field.
-    pub(super) const fn element_len(self) -> Option<u8> {
+    pub const fn element_len(self) -> Option<u8> {
         match self.row().source {
             Source::PacketElement(len) | Source::PayloadElement(len) => Some(len),
             _ => None,
@@ -285,7 +307,8 @@ impl Field {
         self.row().width
     }
 
-    pub(super) const fn style(self) -> Style {
+    /// How its values are written.
+    pub const fn style(self) -> Style {
         self.row().style
     }
 

@@ -61,7 +61,7 @@ mod warning;
 pub use error::{BadToken, Error, ErrorKind, Expected, Limit, ObjectFault};
 pub use evaluate::{EvaluateError, EvaluateErrorKind};
 pub use explain::Explanation;
-pub use field::Field;
+pub use field::{Field, Style};
 pub use names::{MACROS, Macro};
 pub use sets::{SetError, Sets};
 pub use span::Span;
@@ -224,6 +224,11 @@ impl Filter {
     /// The layer; NETWORK if the filter was compiled for a number that names none.
     pub fn layer(&self) -> Layer {
         Layer::from_number(self.shared.layer).unwrap_or_default()
+    }
+
+    /// The sets that the text may name.
+    pub fn sets(&self) -> Option<&Sets> {
+        self.shared.extension.as_ref().map(|extension| &extension.named)
     }
 
     /// The text that the filter was compiled from.

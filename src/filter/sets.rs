@@ -12,8 +12,9 @@
 //! ```
 use super::error::Error;
 use super::lexer::tokenise_extended;
-use super::members::Members;
+use super::members::{Members, Range};
 use super::parser::parse_member;
+use super::types::Number;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -83,6 +84,13 @@ impl Sets {
     /// The names of the sets, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.sets.keys().map(String::as_str)
+    }
+
+    /// The members of a set as `insert` takes them, merged to ranges in rising order; `None` if there is no such set.
+    pub fn members(&self, name: &str) -> Option<Vec<String>> {
+        let sign = |number: Number| if number.negative { "-" } else { "" };
+        let text = |(low, high): &Range| format!("{}{}-{}{}", sign(*low), low.magnitude, sign(*high), high.magnitude);
+        Some(self.find(name)?.ranges().iter().map(text).collect())
     }
 
     /// The set with this name.
