@@ -5,7 +5,7 @@
 //! holds and where it fails. A node for which none are left, in any class, is constant; the smallest such nodes are
 //! reported. What it says is true of every packet; contradictions that only a search through all combinations would show
 //! are passed over.
-use super::ast::{Ast, Node, NodeId, NodeKind};
+use super::ast::{Ast, Membership, Node, NodeId, NodeKind};
 use super::bind::{Bound, bind};
 use super::excerpt::{quoted, spanned};
 use super::facts::{Facts, Outcome, both};
@@ -55,14 +55,16 @@ impl Verdict {
 
 /// The test that a leaf is lowered to; `None` of other nodes.
 fn leaf(node: &Node) -> Option<Test> {
-    let NodeKind::Test(_) = node.kind else { return None };
-    lower(&Ast { nodes: vec![*node], root: NodeId(0) }).ok()?.first().copied()
+    let (NodeKind::Test(_) | NodeKind::Membership(_)) = node.kind else { return None };
+    // The number of a set needs no set to be lowered.
+    lower(&Ast { nodes: vec![*node], root: NodeId(0), sets: Vec::new() }).ok()?.first().copied()
 }
 
 /// The nodes directly below.
 fn children(kind: &NodeKind) -> SmallVec<[NodeId; 3]> {
     match *kind {
-        NodeKind::Test(_) => SmallVec::new(),
+        NodeKind::Test(_) | NodeKind::Membership(_) => SmallVec::new(),
+        NodeKind::Not(inner) => smallvec![inner],
         NodeKind::And(left, right) | NodeKind::Or(left, right) => smallvec![left, right],
         NodeKind::Conditional { condition, then, otherwise } => smallvec![condition, then, otherwise],
     }
@@ -97,7 +99,10 @@ impl Analysis<'_> {
         let mut outcomes = Vec::with_capacity(self.ast.nodes.len());
         for (node, leaf) in self.ast.nodes.iter().zip(&self.leaves) {
             let outcome = match node.kind {
-                NodeKind::Test(_) => leaf.map_or(UNKNOWN.clone(), |test| self.of_leaf(&test, class)),
+                NodeKind::Not(inner) => at(&outcomes, inner).not(),
+                NodeKind::Test(_) | NodeKind::Membership(_) => {
+                    leaf.map_or(UNKNOWN.clone(), |test| self.of_leaf(&test, class))
+                }
                 NodeKind::And(left, right) => at(&outcomes, left).and(at(&outcomes, right)),
                 NodeKind::Or(left, right) => at(&outcomes, left).or(at(&outcomes, right)),
                 NodeKind::Conditional { condition, then, otherwise } => {
@@ -114,7 +119,7 @@ impl Analysis<'_> {
         if test.success == test.failure {
             return Outcome::constant(test.success == Target::Accept);
         }
-        Outcome::of_test(test, class, self.layer)
+        Outcome::of_test(test, &self.ast.sets, class, self.layer)
     }
 
     fn decide(&self) -> Vec<Verdict> {
@@ -150,7 +155,11 @@ impl Analysis<'_> {
     }
 
     fn test_remark(&self, id: NodeId, node: &Node) -> Option<Remark> {
-        let NodeKind::Test(comparison) = &node.kind else { return None };
+        let comparison = match &node.kind {
+            NodeKind::Test(comparison) => comparison,
+            NodeKind::Membership(membership) => return self.membership_remark(id, node, membership),
+            _ => return None,
+        };
         let Subject::Field(field) = comparison.subject else { return None };
         if field == Field::Zero {
             return None;
@@ -166,12 +175,32 @@ impl Analysis<'_> {
         Some(remark::on_header_test(field, value, header, outcome, &quote))
     }
 
+    fn membership_remark(&self, id: NodeId, node: &Node, membership: &Membership) -> Option<Remark> {
+        let Membership { field, negated, reaches_out, .. } = *membership;
+        let (outcome, quote) = (self.constant(id), quoted(self.text, node.span));
+        let set = self.ast.sets.get(membership.set as usize)?;
+        // A set that was given from outside may serve several fields, or be empty for now.
+        if outcome == Some(false) && !negated && set.name().is_some() {
+            return None;
+        }
+        if outcome.is_none() && self.holds_wherever_read(id) && set.name().is_none() {
+            return field.needs().map(|header| remark::on_full_set(field, header, &quote));
+        }
+        match outcome {
+            Some(outcome) => {
+                let is_empty = set.ranges().is_empty() && !reaches_out;
+                Some(remark::on_constant_set(field, is_empty, outcome, self.layer, &quote))
+            }
+            None => reaches_out.then(|| remark::on_reaching_set(field, &quote)),
+        }
+    }
+
     /// Whether a test holds whatever the value that it reads.
     fn holds_wherever_read(&self, id: NodeId) -> bool {
         let Some(test) = self.leaves.get(id.0 as usize).copied().flatten() else { return false };
-        classes(self.layer).all(|class| match bind(&test, class, self.layer) {
+        classes(self.layer).all(|class| match bind(&test, class, self.layer, &self.ast.sets) {
             Bound::Read(place, values) => {
-                values.accepted(&test, place).is_full(place.maximum()) && !place.load.may_be_absent()
+                values.accepted(&test, place, &self.ast.sets).is_full(place.maximum()) && !place.load.may_be_absent()
             }
             Bound::Decided(outcome) => !outcome,
             Bound::Violation => false,
@@ -308,7 +337,7 @@ mod tests {
         #[test]
         fn a_filter_of_which_the_optimiser_leaves_nothing_is_reported(text in filter()) {
             let warnings = Filter::compile(&text, Layer::Network).unwrap().warnings();
-            let program = optimise::optimise(&compile_tests(text.as_bytes(), 0).unwrap(), 0);
+            let program = optimise::optimise(&compile_tests(text.as_bytes(), 0).unwrap(), &[], 0);
             for (outcome, matches) in [(end::ACCEPT, true), (end::REJECT, false)] {
                 if program.entries.iter().all(|entry| *entry == outcome) {
                     prop_assert!(warnings.iter().all(|warning| warning.filter() != Some(!matches)));

@@ -1,5 +1,6 @@
 //! What a test means for one class of packets: decided, or a set of values of something that is read. Pure; never panics.
 use super::field::{Field, Side, Source};
+use super::members::Members;
 use super::program::{Class, Load};
 use super::ranges::Ranges;
 use super::types::{Number, Operator, Test};
@@ -46,8 +47,18 @@ enum Kind {
     Reflect,
 }
 
-/// What `test` means for a class on a layer.
-pub(super) fn bind(test: &Test, class: Class, layer: u8) -> Bound {
+impl Kind {
+    const fn of(layer: u8) -> Self {
+        match layer {
+            2 | 3 => Self::Event,
+            4 => Self::Reflect,
+            _ => Self::Packet,
+        }
+    }
+}
+
+/// What `test` means for a class on a layer; `sets` are those of its program.
+pub(super) fn bind(test: &Test, class: Class, layer: u8, sets: &[Members]) -> Bound {
     let field = test.field;
     if !field.exists_on(layer) {
         return Bound::Violation;
@@ -55,15 +66,23 @@ pub(super) fn bind(test: &Test, class: Class, layer: u8) -> Bound {
     if field.needs().is_some_and(|header| !class.has(header)) {
         return Bound::Decided(false);
     }
-    let kind = match layer {
-        2 | 3 => Kind::Event,
-        4 => Kind::Reflect,
-        _ => Kind::Packet,
-    };
-    match read(test, class, kind) {
-        Reading::Known(value) => Bound::Decided(test.holds(Number::positive(value))),
+    match read(test, class, Kind::of(layer)) {
+        Reading::Known(value) => Bound::Decided(test.holds(Number::positive(value), sets)),
         Reading::Place(place) => Bound::Read(place, Values::Numbers(Domain::unsigned(place.maximum()))),
         Reading::Values(place, values) => Bound::Read(place, values),
+    }
+}
+
+/// The number that a test compares on a layer, if the field is there; `load` reads a place.
+pub(super) fn value(test: &Test, class: Class, layer: u8, load: impl FnOnce(Place) -> Option<u128>) -> Option<Number> {
+    let field = test.field;
+    if !field.exists_on(layer) || field.needs().is_some_and(|header| !class.has(header)) {
+        return None;
+    }
+    match read(test, class, Kind::of(layer)) {
+        Reading::Known(value) => Some(Number::positive(value)),
+        Reading::Place(place) => load(place).map(Number::positive),
+        Reading::Values(place, values) => load(place).map(|value| values.number(value)),
     }
 }
 
@@ -85,21 +104,37 @@ pub(super) enum Values {
 }
 
 impl Values {
-    /// The values of a place that pass a test.
-    pub(super) fn accepted(self, test: &Test, place: Place) -> Ranges {
+    /// The values of a place that pass a test; `sets` are those of its program.
+    pub(super) fn accepted(self, test: &Test, place: Place, sets: &[Members]) -> Ranges {
         let Self::Header { protocol, under_ipv4, under_ipv6 } = self else {
-            return self.domain().accepted(test);
+            return self.domain().accepted(test, sets);
         };
         let protocol = u128::from(protocol.protocol());
         let present = [(under_ipv4, protocol), (under_ipv6, protocol | EVENT_IPV6)];
         let present: Ranges =
             present.into_iter().filter(|(there, _)| *there).map(|(_, value)| (value, value)).collect();
-        let accepted = Domain::unsigned(1).accepted(test);
+        let accepted = Domain::unsigned(1).accepted(test, sets);
         match (accepted.contains(0), accepted.contains(1)) {
             (false, false) => Ranges::EMPTY,
             (false, true) => present,
             (true, false) => present.complement(place.maximum()),
             (true, true) => Ranges::new(0, place.maximum()),
+        }
+    }
+
+    /// The number that a value stands for.
+    pub(super) fn number(self, value: u128) -> Number {
+        match self {
+            Self::Numbers(Domain::Unsigned { first, .. }) => Number::positive(first + value),
+            Self::Numbers(Domain::Signed { zero }) => match value.checked_sub(zero) {
+                Some(magnitude) => Number::positive(magnitude),
+                None => Number::negative(zero - value),
+            },
+            Self::Header { protocol, under_ipv4, under_ipv6 } => {
+                let ipv6 = value & EVENT_IPV6 != 0;
+                let there = if ipv6 { under_ipv6 } else { under_ipv4 };
+                Number::positive((there && value & !EVENT_IPV6 == u128::from(protocol.protocol())).into())
+            }
         }
     }
 
@@ -151,14 +186,31 @@ impl Domain {
         }
     }
 
-    /// The values that pass a test.
-    fn accepted(self, test: &Test) -> Ranges {
+    /// The values that are in a set of numbers that is confined to those of the field.
+    fn members(self, members: &Members, field: Field) -> Ranges {
         let maximum = self.maximum();
+        let low = |number: Option<Number>| number.map_or(Some(0), |number| self.rank(number).map(|(rank, _)| rank));
+        let high = |number: Option<Number>| match number.and_then(|number| self.rank(number)) {
+            Some((rank, true)) => Some(rank),
+            Some((rank, false)) => rank.checked_sub(1),
+            None => Some(maximum),
+        };
+        let ranges = members.opened(field).filter_map(|(first, last)| Some((low(first)?, high(last)?)));
+        ranges.filter(|(low, high)| low <= high).collect()
+    }
+
+    /// The values that pass a test.
+    fn accepted(self, test: &Test, sets: &[Members]) -> Ranges {
+        let maximum = self.maximum();
+        if let Some(set) = test.set() {
+            let inside = sets.get(set).map_or(Ranges::EMPTY, |members| self.members(members, test.field));
+            return if test.operator == Operator::In { inside } else { inside.complement(maximum) };
+        }
         let all = || Ranges::new(0, maximum);
         let Some((rank, exact)) = self.rank(test.compared()) else {
             return match test.operator {
                 Operator::Less | Operator::LessOrEqual | Operator::NotEqual => all(),
-                Operator::Equal | Operator::Greater | Operator::GreaterOrEqual => Ranges::EMPTY,
+                _ => Ranges::EMPTY,
             };
         };
         let equal = || if exact { Ranges::new(rank, rank) } else { Ranges::EMPTY };
@@ -172,6 +224,7 @@ impl Domain {
             Operator::Less | Operator::LessOrEqual => Ranges::below(rank),
             Operator::Greater => above(exact),
             Operator::GreaterOrEqual => above(false),
+            Operator::In | Operator::NotIn => Ranges::EMPTY,
         }
     }
 }

@@ -19,6 +19,8 @@ pub struct Error {
     /// Number of the layer that it was compiled for.
     layer: u8,
     text: String,
+    /// What else helps, as the end of a sentence.
+    note: String,
 }
 
 /// What is wrong with a filter.
@@ -39,6 +41,14 @@ pub enum ErrorKind {
     MacroLayer(&'static Macro),
     /// An array index beyond what a packet can hold.
     Index,
+    /// A `$name` that no set was given under.
+    UnknownSet,
+    /// A prefix longer than addresses of its version are, in bits.
+    PrefixTooLong(u8),
+    /// A prefix of something that is no address.
+    PrefixOfNumber,
+    /// A range whose end comes before its start.
+    RangeOrder,
     /// A compiled object string that is none.
     BadObject(ObjectFault),
     /// The normal form would be far longer than the program, because branches share what follows them.
@@ -55,6 +65,10 @@ pub enum Limit {
     Tests,
     /// 255 tests, the most that WinDivert's driver and its object format take.
     ObjectTests,
+    /// 1048576 tokens, the most that the extended dialect takes.
+    ExtendedTokens,
+    /// 2048 tests, the most that the extended dialect takes.
+    ExtendedTests,
 }
 
 /// How text fails to be a token.
@@ -95,6 +109,16 @@ pub enum Expected {
     Condition,
     /// `and`, `or` or the end of the filter.
     End,
+    /// A number, address, range or prefix, in a set.
+    Member,
+    /// A set, range, prefix or `$name`, after `in`.
+    Set,
+    /// `,` or `}`, after a member of a set.
+    ClosingBrace,
+    /// The length of a prefix, after `/`.
+    PrefixLength,
+    /// A field, before `in`, a range or a prefix.
+    MemberField,
 }
 
 /// What is wrong with an object string.
@@ -127,7 +151,13 @@ pub enum ObjectFault {
 
 impl Error {
     pub(super) fn new(kind: ErrorKind, position: u32, span: Span, text: &[u8]) -> Self {
-        Self { kind, position, span, layer: 0, text: String::from_utf8_lossy(text).into_owned() }
+        let text = String::from_utf8_lossy(text).into_owned();
+        Self { kind, position, span, layer: 0, text, note: String::new() }
+    }
+
+    /// The error with something else that helps.
+    pub(super) fn with_note(self, note: String) -> Self {
+        Self { note, ..self }
     }
 
     /// The error, of a filter for this layer, whose names it may suggest.
@@ -145,9 +175,13 @@ impl Error {
         match self.kind {
             ErrorKind::Deep => "Filter expression too deep",
             ErrorKind::Long(_) => "Filter expression too long",
-            ErrorKind::BadToken(_) => "Filter expression contains a bad token",
+            ErrorKind::BadToken(_) | ErrorKind::UnknownSet => "Filter expression contains a bad token",
             ErrorKind::BadLayer(_) => "Filter expression contains a bad token for layer",
-            ErrorKind::Parse(_) | ErrorKind::MacroLayer(_) => "Filter expression parse error",
+            ErrorKind::Parse(_)
+            | ErrorKind::MacroLayer(_)
+            | ErrorKind::PrefixTooLong(_)
+            | ErrorKind::PrefixOfNumber
+            | ErrorKind::RangeOrder => "Filter expression parse error",
             ErrorKind::Index => "Filter expression array index is out-of-bounds",
             ErrorKind::BadObject(_) => "Filter object is invalid",
             ErrorKind::FormTooLarge => "Out of memory",
@@ -170,6 +204,7 @@ impl Error {
         &self.text
     }
 
+    /// The text of the span, shortened, or what stands for it.
     fn culprit(&self) -> String {
         quoted(&self.text, self.span)
     }
@@ -202,6 +237,8 @@ impl Error {
             ErrorKind::Long(Limit::Tokens) => "the filter has more than 1277 tokens".to_owned(),
             ErrorKind::Long(Limit::Tests) => "the filter has more than 256 tests".to_owned(),
             ErrorKind::Long(Limit::ObjectTests) => "the filter has more than 255 tests".to_owned(),
+            ErrorKind::Long(Limit::ExtendedTokens) => "the filter has more than 1048576 tokens".to_owned(),
+            ErrorKind::Long(Limit::ExtendedTests) => "the filter has more than 2048 tests".to_owned(),
             ErrorKind::BadToken(fault) => self.token_sentence(fault),
             ErrorKind::BadLayer(field) => layer_sentence(field.name(), |layer| field.exists_on(layer)),
             ErrorKind::MacroLayer(name) => layer_sentence(name.name(), |layer| name.value(layer).is_some()),
@@ -209,6 +246,10 @@ impl Error {
                 format!("expected {}, found {}{}", expected.describe(), self.culprit(), self.hint())
             }
             ErrorKind::Index => "the index leaves the largest packet that there can be".to_owned(),
+            ErrorKind::UnknownSet => format!("no set was given under the name {}", self.culprit()),
+            ErrorKind::PrefixTooLong(bits) => format!("the prefix length {} is more than {bits}", self.culprit()),
+            ErrorKind::PrefixOfNumber => format!("{} is no address, and only addresses have prefixes", self.culprit()),
+            ErrorKind::RangeOrder => format!("the range {} ends before it starts", self.culprit()),
             ErrorKind::BadObject(fault) => format!("the object string is invalid: {}", fault.describe()),
             ErrorKind::FormTooLarge => "the normal form is too long to be written".to_owned(),
         }
@@ -248,6 +289,11 @@ impl Expected {
             Self::Colon => "`and`, `or` or `:`",
             Self::Condition => "a condition",
             Self::End => "`and`, `or` or the end of the filter",
+            Self::Member => "a number, address, range or prefix",
+            Self::Set => "`{`, `$` and the name of a set, a range or a prefix",
+            Self::ClosingBrace => "`,` or `}`",
+            Self::PrefixLength => "the length of a prefix",
+            Self::MemberField => "a field that can be in a set, not `true` or `false`",
         }
     }
 }
@@ -274,7 +320,11 @@ impl fmt::Display for Error {
     /// Our account: a sentence, the line with the trouble in it, and a caret below.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.sentence())?;
-        if matches!(self.kind, ErrorKind::FormTooLarge | ErrorKind::Long(Limit::Tests | Limit::ObjectTests)) {
+        f.write_str(&self.note)?;
+        if matches!(
+            self.kind,
+            ErrorKind::FormTooLarge | ErrorKind::Long(Limit::Tests | Limit::ObjectTests | Limit::ExtendedTests)
+        ) {
             return Ok(());
         }
         write_excerpt(f, &self.text, self.span)

@@ -1,4 +1,5 @@
 //! Runs programs on packets. Never panics, never allocates; every jump leads forwards in an acyclic graph, so that it ends.
+use super::bind::Place;
 use super::program::{Class, Load, Operation, Path, Program, end};
 use crate::address::Address;
 use crate::packet::field::{array, be16, be32, u8_at};
@@ -12,12 +13,24 @@ pub(super) struct View<'a> {
     pub(super) address: &'a Address,
 }
 
+impl View<'_> {
+    #[inline(always)]
+    fn class_index(&self) -> usize {
+        let (ipv6, transport) = self.layout.map_or((false, None), |layout| (layout.is_ipv6(), layout.transport()));
+        Class::index(self.address.outbound(), ipv6, transport)
+    }
+
+    /// What is known without reading the packet.
+    pub(super) fn class(&self) -> Class {
+        Class::from_index(self.class_index())
+    }
+}
+
 impl Program {
     /// The end that the program reaches: one of [`end`].
     #[inline(always)]
     pub(super) fn run(&self, view: View<'_>) -> u16 {
-        let (ipv6, transport) = view.layout.map_or((false, None), |layout| (layout.is_ipv6(), layout.transport()));
-        let class = Class::index(view.address.outbound(), ipv6, transport);
+        let class = view.class_index();
         let transport_offset = view.layout.map_or(0, Layout::transport_offset) as u32;
         let payload_len = view.layout.map_or(0, Layout::payload_len) as u32;
         let mut target = self.entries.get(class).copied().unwrap_or(end::REJECT);
@@ -52,16 +65,26 @@ impl Program {
     #[inline(never)]
     fn step(&self, operation: &Operation, bytes: &[u8], layout: Option<&Layout>, address: &Address) -> bool {
         let view = View { bytes, layout, address };
-        if operation.load.is_wide() {
-            return load_wide(operation, &view).is_some_and(|value| operation.passes_wide(value, self));
+        let Operation { load: source, offset, .. } = *operation;
+        if source.is_wide() {
+            return load_wide(source, offset, &view).is_some_and(|value| operation.passes_wide(value, self));
         }
-        load(operation, &view).is_some_and(|word| operation.passes_any(word, self))
+        load(source, offset, &view).is_some_and(|word| operation.passes_any(word, self))
     }
 }
 
-fn load(operation: &Operation, view: &View<'_>) -> Option<u32> {
-    let offset = operation.offset as usize;
-    match operation.load {
+/// The value of a place.
+pub(super) fn value(place: Place, view: &View<'_>) -> Option<u128> {
+    if place.load.is_wide() {
+        return load_wide(place.load, place.offset, view);
+    }
+    Some(u128::from(load(place.load, place.offset, view)? >> place.shift) & place.maximum())
+}
+
+#[inline(always)]
+fn load(source: Load, signed_offset: i32, view: &View<'_>) -> Option<u32> {
+    let offset = signed_offset as usize;
+    match source {
         Load::Header { transport: false } => be32(view.bytes, offset),
         Load::Header { transport: true } => be32(view.bytes, view.layout?.transport_offset() + offset),
         Load::PayloadLen => Some(view.layout?.payload_len() as u32),
@@ -81,7 +104,7 @@ fn load(operation: &Operation, view: &View<'_>) -> Option<u32> {
         Load::EventProtocol => Some(u32::from(view.address.protocol()) | u32::from(view.address.ipv6()) << 8),
         Load::Element { payload, from_end, len } => {
             let region = if payload { view.bytes.get(view.layout?.payload_range())? } else { view.bytes };
-            let distance = operation.offset.unsigned_abs() as usize;
+            let distance = signed_offset.unsigned_abs() as usize;
             let at = if from_end { region.len().checked_sub(distance)? } else { distance };
             match len {
                 1 => u8_at(region, at).map(u32::from),
@@ -93,10 +116,11 @@ fn load(operation: &Operation, view: &View<'_>) -> Option<u32> {
     }
 }
 
-fn load_wide(operation: &Operation, view: &View<'_>) -> Option<u128> {
-    let offset = operation.offset as usize;
+#[inline(always)]
+fn load_wide(source: Load, offset: i32, view: &View<'_>) -> Option<u128> {
+    let offset = offset as usize;
     let record = view.address.as_bytes();
-    match operation.load {
+    match source {
         Load::WideIp => array(view.bytes, offset).map(u128::from_be_bytes),
         // The words are little-endian, the first one least significant.
         Load::WideAddress => array(record, offset).map(u128::from_le_bytes),

@@ -96,9 +96,22 @@ impl<'a> Checked<'a> {
         }
     }
 
+    /// The same checks, and that the record is of this layer.
+    pub(super) fn on_layer(packet: Option<&'a [u8]>, address: &'a Address, layer: u8) -> Result<Self, EvaluateError> {
+        let checked = Self::new(packet, address)?;
+        if layer == address.raw_layer() {
+            return Ok(checked);
+        }
+        let kind = EvaluateErrorKind::OtherLayer { filter: layer, address: address.raw_layer() };
+        Err(EvaluateError::new(kind))
+    }
+
+    pub(super) const fn view(&self) -> View<'_> {
+        View { bytes: self.bytes, layout: self.layout.as_ref(), address: self.address }
+    }
+
     pub(super) fn run(&self, program: &Program) -> Result<bool, EvaluateError> {
-        let view = View { bytes: self.bytes, layout: self.layout.as_ref(), address: self.address };
-        match program.run(view) {
+        match program.run(self.view()) {
             end::VIOLATION => Err(EvaluateError::new(EvaluateErrorKind::FieldLayer)),
             outcome => Ok(outcome == end::ACCEPT),
         }

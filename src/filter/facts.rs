@@ -1,6 +1,7 @@
 //! What is known of the packets of a class for which a part of a filter holds: the values that some places can have, each by
 //! itself. It is never too little: every packet that passes is among them, and perhaps others. Pure; never panics.
 use super::bind::{Bound, Place, bind};
+use super::members::Members;
 use super::program::{Class, Load};
 use super::ranges::Ranges;
 use super::types::Test;
@@ -75,15 +76,19 @@ impl Outcome {
         Self { holds: outcome.then_some(Facts::NONE), fails: (!outcome).then_some(Facts::NONE) }
     }
 
-    /// Of a test, for a class on a layer.
-    pub(super) fn of_test(test: &Test, class: Class, layer: u8) -> Self {
-        let (place, accepted) = match bind(test, class, layer) {
+    /// Of a test, which may ask about `sets`, for a class on a layer.
+    pub(super) fn of_test(test: &Test, sets: &[Members], class: Class, layer: u8) -> Self {
+        let (place, accepted) = match bind(test, class, layer, sets) {
             Bound::Violation => return Self::constant(false),
             Bound::Decided(outcome) => return Self::constant(outcome),
-            Bound::Read(place, values) => (place, values.accepted(test, place)),
+            Bound::Read(place, values) => (place, values.accepted(test, place, sets)),
         };
         let refused = accepted.complement(last(place));
         Self { holds: known(place, accepted), fails: known(place, refused) }
+    }
+
+    pub(super) fn not(&self) -> Self {
+        Self { holds: self.fails.clone(), fails: self.holds.clone() }
     }
 
     pub(super) fn and(&self, right: &Self) -> Self {

@@ -1,12 +1,15 @@
 //! Programs to text: WinDivert's normal form, character for character. Never panics; a form that would be far longer than
 //! its program, which hostile objects can ask for, is refused.
 use super::field::{Field, Style};
-use super::types::{Number, Operator, Target, Test};
+use super::members::{Members, Range, bounds};
+use super::types::{Number, Operator, Target, Test, words};
 use crate::packet::text::{push_ipv4, push_ipv6};
 use std::fmt::Write;
 
 /// Tests and operators that a normal form may show.
 const LARGEST_FORM: usize = 1 << 16;
+/// Ranges that an explanation shows of a set.
+const SHOWN_RANGES: usize = 8;
 
 /// The form is too large to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,11 +17,27 @@ pub(super) struct TooLarge;
 
 /// The normal form of a program. The layer decides on the names of events.
 pub(super) fn format(tests: &[Test], layer: u8) -> Result<String, TooLarge> {
-    let mut graph = Graph::new(tests);
+    print(tests, &[], layer, false)
+}
+
+/// Likewise of a program of the extended dialect, which may ask about `sets` and can say `!(...)`.
+pub(super) fn format_extended(tests: &[Test], sets: &[Members], layer: u8) -> Result<String, TooLarge> {
+    print(tests, sets, layer, true)
+}
+
+fn print(tests: &[Test], sets: &[Members], layer: u8, extended: bool) -> Result<String, TooLarge> {
+    let mut graph = Graph::new(tests, extended);
     graph.merge_all();
-    let mut printer = Printer { graph: &graph, tests, layer, text: String::new(), left: LARGEST_FORM };
+    let mut printer = Printer { graph: &graph, tests, sets, layer, extended, text: String::new(), left: LARGEST_FORM };
     printer.target(Target::Test(0))?;
     Ok(printer.text)
+}
+
+/// A single test of a program, which may ask about `sets`, as the normal form writes it.
+pub(super) fn format_test(test: &Test, sets: &[Members], layer: u8) -> String {
+    let mut out = String::new();
+    push_test(&mut out, test, sets, layer, true);
+    out
 }
 
 /// A part of the form under construction.
@@ -30,6 +49,8 @@ enum Form {
     And(u32, u32),
     Or(u32, u32),
     Conditional(u32, u32, u32),
+    /// Only in the extended dialect.
+    Not(u32),
 }
 
 /// One test of the program with its targets, or what several of them were merged into.
@@ -45,13 +66,14 @@ struct Node {
 struct Graph {
     forms: Vec<Form>,
     nodes: Vec<Node>,
+    extended: bool,
 }
 
 const TRUE: u32 = 0;
 const FALSE: u32 = 1;
 
 impl Graph {
-    fn new(tests: &[Test]) -> Self {
+    fn new(tests: &[Test], extended: bool) -> Self {
         let mut forms = vec![Form::True, Form::False];
         let mut nodes: Vec<Node> = Vec::with_capacity(tests.len());
         for (index, test) in tests.iter().enumerate() {
@@ -66,7 +88,7 @@ impl Graph {
                 }
             }
         }
-        Self { forms, nodes }
+        Self { forms, nodes, extended }
     }
 
     fn push(&mut self, form: Form) -> u32 {
@@ -106,6 +128,12 @@ impl Graph {
     /// Takes up one node that follows this one, or two, if the three form an `and`, an `or` or a conditional.
     fn merge(&mut self, node: Node) -> Option<Node> {
         let (success, failure) = (self.sole(node.success), self.sole(node.failure));
+        if let Some((form, absorbed)) = self.extended.then(|| self.merge_negated(node, success, failure)).flatten() {
+            self.drop_reference(node.success);
+            self.drop_reference(node.failure);
+            // What follows is negated, so that its targets change places.
+            return Some(Node { form, success: absorbed.failure, failure: absorbed.success, references: 0 });
+        }
         let (form, absorbed) = match (success, failure) {
             (Some(next), _) if next.failure == node.failure => (Form::And(node.form, next.form), next),
             (Some(next), _) if next.success == node.failure => (Form::Conditional(node.form, next.form, TRUE), next),
@@ -122,6 +150,21 @@ impl Graph {
         self.drop_reference(node.failure);
         let form = self.push(form);
         Some(Node { form, success: absorbed.success, failure: absorbed.failure, references: 0 })
+    }
+
+    /// A node with the negation of one that follows it, as an `and` or an `or`.
+    fn merge_negated(&mut self, node: Node, success: Option<Node>, failure: Option<Node>) -> Option<(u32, Node)> {
+        match (success, failure) {
+            (Some(next), _) if next.success == node.failure && next.failure != node.failure => {
+                let negated = self.push(Form::Not(next.form));
+                Some((self.push(Form::And(node.form, negated)), next))
+            }
+            (_, Some(next)) if next.failure == node.success && next.success != node.success => {
+                let negated = self.push(Form::Not(next.form));
+                Some((self.push(Form::Or(node.form, negated)), next))
+            }
+            _ => None,
+        }
     }
 
     /// The target without the nodes on the way that have no say.
@@ -151,7 +194,10 @@ enum Parent {
 struct Printer<'a> {
     graph: &'a Graph,
     tests: &'a [Test],
+    sets: &'a [Members],
     layer: u8,
+    /// Whether groups may be negated.
+    extended: bool,
     text: String,
     left: usize,
 }
@@ -173,6 +219,9 @@ impl Printer<'_> {
         if (success, failure) == (Target::Accept, Target::Reject) {
             return self.form(node.form, Parent::None);
         }
+        if self.extended && (success, failure) == (Target::Reject, Target::Accept) {
+            return self.negation(node.form);
+        }
         self.count()?;
         self.text.push('(');
         self.form(node.form, Parent::None)?;
@@ -191,11 +240,12 @@ impl Printer<'_> {
             Form::False => self.text.push_str("false"),
             Form::Test(index) => {
                 if let Some(test) = self.tests.get(usize::from(index)) {
-                    push_test(&mut self.text, test, self.layer);
+                    push_test(&mut self.text, test, self.sets, self.layer, self.extended);
                 }
             }
             Form::And(left, right) => self.chain([left, right], " and ", Parent::And, parent == Parent::Or)?,
             Form::Or(left, right) => self.chain([left, right], " or ", Parent::Or, parent == Parent::And)?,
+            Form::Not(inner) => self.negation(inner)?,
             Form::Conditional(condition, then, otherwise) => {
                 self.text.push('(');
                 self.form(condition, Parent::None)?;
@@ -206,6 +256,23 @@ impl Printer<'_> {
                 self.text.push(')');
             }
         }
+        Ok(())
+    }
+
+    fn negation(&mut self, id: u32) -> Result<(), TooLarge> {
+        if let Some(Form::Test(index)) = self.graph.forms.get(id as usize)
+            && let Some(test) = self.tests.get(usize::from(*index))
+            && test.field.needs().is_none()
+            && !test.field.is_array()
+        {
+            // The field is always there, so that the negation of the test says the same.
+            let negated = Test { operator: test.operator.negated(), ..*test };
+            push_test(&mut self.text, &negated, self.sets, self.layer, self.extended);
+            return Ok(());
+        }
+        self.text.push_str("!(");
+        self.form(id, Parent::None)?;
+        self.text.push(')');
         Ok(())
     }
 
@@ -223,18 +290,24 @@ impl Printer<'_> {
     }
 }
 
-/// The argument as the normal form shows it: of array fields the lowest word only, without its sign.
-fn shown(test: &Test) -> Number {
+/// The argument as the normal form shows it: of array fields the lowest word only, and in WinDivert's own form without its
+/// sign.
+fn shown(test: &Test, extended: bool) -> Number {
     let [word, ..] = test.words;
     if test.field.is_array() {
-        return Number::positive(word.into());
+        return Number { negative: test.negative && extended, magnitude: word.into() };
     }
     Number { negative: test.negative, magnitude: test.magnitude() }
 }
 
-fn push_test(out: &mut String, test: &Test, layer: u8) {
-    let value = shown(test);
+fn push_test(out: &mut String, test: &Test, sets: &[Members], layer: u8, extended: bool) {
+    if let Some(set) = test.set() {
+        return push_membership(out, test, sets.get(set), layer);
+    }
+    let value = shown(test, extended);
+    let signed = value.negative && extended;
     let asks = match (test.operator, value.magnitude) {
+        _ if signed => None,
         (Operator::Equal, 1) | (Operator::NotEqual, 0) => Some(true),
         (Operator::Equal, 0) | (Operator::NotEqual, 1) => Some(false),
         _ => None,
@@ -244,14 +317,96 @@ fn push_test(out: &mut String, test: &Test, layer: u8) {
         out.push_str(test.field.name());
         return;
     }
-    out.push_str(test.field.name());
-    if test.field.is_array() {
-        // Writing to a string cannot fail.
-        let _ = write!(out, "[{}b]", test.index());
-    }
+    push_field(out, test);
+    // Writing to a string cannot fail.
     let sign = if value.negative { "-" } else { "" };
     let _ = write!(out, " {} {sign}", test.operator.symbol());
     push_value(out, test.field, value.magnitude, test.words, layer);
+}
+
+fn push_field(out: &mut String, test: &Test) {
+    out.push_str(test.field.name());
+    if test.field.is_array() {
+        let _ = write!(out, "[{}b]", test.index());
+    }
+}
+
+fn push_membership(out: &mut String, test: &Test, set: Option<&Members>, layer: u8) {
+    if let Some(name) = set.and_then(Members::name) {
+        push_field(out, test);
+        let _ = write!(out, " {} ${name}", test.operator.symbol());
+        return;
+    }
+    push_ranges(out, test, test.operator, set.map_or(&[], Members::ranges), usize::MAX, layer);
+}
+
+/// The question whether the field of a test is in some ranges, of which at most `limit` are shown.
+fn push_ranges(out: &mut String, test: &Test, operator: Operator, ranges: &[Range], limit: usize, layer: u8) {
+    push_field(out, test);
+    let _ = write!(out, " {} {{", operator.symbol());
+    for (index, (low, high)) in ranges.iter().take(limit).enumerate() {
+        out.push_str(if index > 0 { ", " } else { "" });
+        push_number(out, test.field, *low, layer);
+        if low != high {
+            out.push('-');
+            push_number(out, test.field, *high, layer);
+        }
+    }
+    if ranges.len() > limit {
+        let _ = write!(out, ", and {} more", ranges.len() - limit);
+    }
+    out.push('}');
+}
+
+fn push_number(out: &mut String, field: Field, number: Number, layer: u8) {
+    out.push_str(if number.negative { "-" } else { "" });
+    push_value(out, field, number.magnitude, words(number.magnitude), layer);
+}
+
+/// A value of a field, as tests write it.
+pub(super) fn format_value(field: Field, number: Number, layer: u8) -> String {
+    let mut out = String::new();
+    push_number(&mut out, field, number, layer);
+    out
+}
+
+/// The question whether the field of a test is in some ranges, in few words.
+pub(super) fn format_set(test: &Test, operator: Operator, ranges: &[Range], layer: u8) -> String {
+    let mut out = String::new();
+    let flag = match (test.field.style(), operator, ranges) {
+        (Style::Flag, Operator::In, [(low, high)]) if low == high => Some(low.magnitude),
+        (Style::Flag, Operator::NotIn, [(low, high)]) if low == high => Some(1 - low.magnitude.min(1)),
+        _ => None,
+    };
+    let comparison = match ranges {
+        [range] => comparison(test.field, operator, *range),
+        _ => None,
+    };
+    match (flag, comparison) {
+        (Some(flag), _) => {
+            out.push_str(if flag == 0 { "not " } else { "" });
+            out.push_str(test.field.name());
+        }
+        (None, Some((operator, number))) => {
+            push_field(&mut out, test);
+            let _ = write!(out, " {} ", operator.symbol());
+            push_number(&mut out, test.field, number, layer);
+        }
+        (None, None) => push_ranges(&mut out, test, operator, ranges, SHOWN_RANGES, layer),
+    }
+    out
+}
+
+/// The comparison with a number that asks whether a field is in a range, if there is one.
+fn comparison(field: Field, operator: Operator, (low, high): Range) -> Option<(Operator, Number)> {
+    let (least, greatest) = bounds(field);
+    let (inside, number) = match (low == high, low <= least, high >= greatest) {
+        (true, _, _) => (Operator::Equal, low),
+        (_, true, false) => (Operator::LessOrEqual, high),
+        (_, false, true) => (Operator::GreaterOrEqual, low),
+        _ => return None,
+    };
+    Some((if operator == Operator::In { inside } else { inside.negated() }, number))
 }
 
 fn push_value(out: &mut String, field: Field, magnitude: u128, words: [u32; 4], layer: u8) {

@@ -10,6 +10,8 @@ use crate::packet::text::{hex_value, ipv4_from_bytes, ipv6_from_bytes};
 
 /// Tokens that fit, the end not counted.
 const MAXIMUM_TOKENS: usize = 1277;
+/// The same in the extended dialect, whose sets may be written out.
+const MAXIMUM_EXTENDED_TOKENS: usize = 1 << 20;
 /// A word this long is refused.
 const TOO_LONG_WORD: usize = 40;
 /// The second word of a mapped IPv4 address.
@@ -38,6 +40,14 @@ pub(super) enum TokenKind {
     Bytes,
     /// A macro that the layer lacks; it fits nowhere.
     ForeignMacro(&'static Macro),
+    /// These exist in the extended dialect only.
+    In,
+    LeftBrace,
+    RightBrace,
+    Comma,
+    Slash,
+    /// `$` and the name of a set, which the span holds.
+    SetName,
     End,
 }
 
@@ -61,21 +71,22 @@ impl Token {
 
 /// The tokens of a text that ends at its end or first NUL; the last one is the end.
 pub(super) fn tokenise(text: &[u8], layer: u8) -> Result<Vec<Token>, Error> {
-    let mut lexer = Lexer { text, layer, at: 0, tokens: Vec::with_capacity(text.len().min(4096) / 4 + 4) };
-    loop {
-        if lexer.tokens.len() > MAXIMUM_TOKENS {
-            let span = Span::new(lexer.at, lexer.at);
-            return Err(Error::new(ErrorKind::Long(Limit::Tokens), lexer.at as u32, span, text));
-        }
-        if lexer.scan()? {
-            return Ok(lexer.tokens);
-        }
-    }
+    let mut lexer = Lexer::new(text, layer, false);
+    lexer.scan_all(MAXIMUM_TOKENS, Limit::Tokens)?;
+    Ok(lexer.tokens)
+}
+
+/// The tokens of a text of the extended dialect, and what is wrong behind them, if anything is.
+pub(super) fn tokenise_extended(text: &[u8], layer: u8) -> (Vec<Token>, Option<Error>) {
+    let mut lexer = Lexer::new(text, layer, true);
+    let error = lexer.scan_all(MAXIMUM_EXTENDED_TOKENS, Limit::ExtendedTokens).err();
+    (lexer.tokens, error)
 }
 
 struct Lexer<'a> {
     text: &'a [u8],
     layer: u8,
+    extended: bool,
     at: usize,
     tokens: Vec<Token>,
 }
@@ -100,7 +111,24 @@ static WORD: [bool; 256] = {
     table
 };
 
-impl Lexer<'_> {
+impl<'a> Lexer<'a> {
+    fn new(text: &'a [u8], layer: u8, extended: bool) -> Self {
+        Self { text, layer, extended, at: 0, tokens: Vec::with_capacity(text.len().min(4096) / 4 + 4) }
+    }
+
+    /// Reads to the end, or to the first thing that is wrong.
+    fn scan_all(&mut self, maximum: usize, limit: Limit) -> Result<(), Error> {
+        loop {
+            if self.tokens.len() > maximum {
+                let span = Span::new(self.at, self.at);
+                return Err(Error::new(ErrorKind::Long(limit), self.at as u32, span, self.text));
+            }
+            if self.scan()? {
+                return Ok(());
+            }
+        }
+    }
+
     fn peek(&self, ahead: usize) -> Option<u8> {
         self.text.get(self.at + ahead).copied()
     }
@@ -133,6 +161,7 @@ impl Lexer<'_> {
             b'&' if doubled => (TokenKind::And, 2),
             b'|' if doubled => (TokenKind::Or, 2),
             b':' if !doubled => (TokenKind::Colon, 1),
+            b'{' | b'}' | b',' | b'/' | b'$' if self.extended => self.extended_token(byte),
             _ if is_word(byte) => return self.scan_word().map(|()| false),
             _ => {
                 let fault = if matches!(byte, b'&' | b'|') { BadToken::Half } else { BadToken::Character };
@@ -141,6 +170,21 @@ impl Lexer<'_> {
         };
         self.push(kind, len);
         Ok(false)
+    }
+
+    /// A token that begins with one of the characters that only the extended dialect has.
+    fn extended_token(&self, byte: u8) -> (TokenKind, usize) {
+        match byte {
+            b'{' => (TokenKind::LeftBrace, 1),
+            b'}' => (TokenKind::RightBrace, 1),
+            b',' => (TokenKind::Comma, 1),
+            b'/' => (TokenKind::Slash, 1),
+            _ => {
+                let rest = self.text.get(self.at + 1..).unwrap_or_default();
+                let name = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
+                (TokenKind::SetName, 1 + name)
+            }
+        }
     }
 
     fn push(&mut self, kind: TokenKind, len: usize) {
@@ -183,6 +227,7 @@ impl Lexer<'_> {
                 Some(value) => TokenKind::Number([value.into(), 0, 0, 0]),
                 None => TokenKind::ForeignMacro(name),
             },
+            None if self.extended && word == b"in" => TokenKind::In,
             None => return self.scan_value(word, position),
         };
         self.push(kind, word.len());

@@ -1,18 +1,28 @@
 //! The expression tree to WinDivert's program: a list of tests, each with two forward targets. Never panics; recursion is as
 //! deep as the parentheses, which the parser limits.
-use super::ast::{Ast, Comparison, NodeId, NodeKind};
+use super::ast::{Ast, Comparison, Membership, NodeId, NodeKind};
 use super::field::Field;
 use super::types::{Folded, Operator, Target, Test, fold, words};
 
-/// More tests than WinDivert's compiler handles.
+/// More tests than the compiler of the dialect handles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooManyTests;
 
+/// The most tests of a program of the extended dialect.
+pub(super) const MAXIMUM_EXTENDED_TESTS: usize = 2048;
+
 /// The program of an expression. Its order is that of the text, and test 0 is the first to run.
 pub(super) fn lower(ast: &Ast) -> Result<Vec<Test>, TooManyTests> {
+    lower_within(ast, ast.root, Test::MAXIMUM)
+}
+
+/// The program of a part of an expression, of at most `maximum` tests. Tests that ask about sets tell them by their numbers
+/// in the tree.
+pub(super) fn lower_within(ast: &Ast, root: NodeId, maximum: usize) -> Result<Vec<Test>, TooManyTests> {
     // Backwards, since a test must know its targets; the indices turn round at the end.
-    let mut emitted = Vec::with_capacity(ast.nodes.len());
-    let entry = lower_node(ast, ast.root, Target::Accept, Target::Reject, &mut emitted)?;
+    let mut emitted = Emitted { tests: Vec::with_capacity(ast.nodes.len().min(maximum)), maximum };
+    let entry = lower_node(ast, root, Target::Accept, Target::Reject, &mut emitted)?;
+    let mut emitted = emitted.tests;
     let Target::Test(last) = entry else {
         let constant = Test {
             field: Field::Zero,
@@ -38,12 +48,28 @@ pub(super) fn lower(ast: &Ast) -> Result<Vec<Test>, TooManyTests> {
     Ok(emitted)
 }
 
+/// Tests from the last one to the first.
+struct Emitted {
+    tests: Vec<Test>,
+    maximum: usize,
+}
+
+impl Emitted {
+    fn push(&mut self, test: Test) -> Result<Target, TooManyTests> {
+        if self.tests.len() == self.maximum {
+            return Err(TooManyTests);
+        }
+        self.tests.push(test);
+        Ok(Target::Test(self.tests.len() as u16 - 1))
+    }
+}
+
 fn lower_node(
     ast: &Ast,
     mut id: NodeId,
     mut success: Target,
     mut failure: Target,
-    emitted: &mut Vec<Test>,
+    emitted: &mut Emitted,
 ) -> Result<Target, TooManyTests> {
     // Chains grow to the left, so that this loop walks down them and only the right sides recurse.
     while let Some(node) = ast.node(id) {
@@ -63,6 +89,11 @@ fn lower_node(
                 failure = no;
                 id = condition;
             }
+            NodeKind::Not(inner) => {
+                (success, failure) = (failure, success);
+                id = inner;
+            }
+            NodeKind::Membership(membership) => return emitted.push(membership_test(membership, success, failure)),
         }
     }
     Ok(failure)
@@ -72,7 +103,7 @@ fn lower_test(
     comparison: &Comparison,
     success: Target,
     failure: Target,
-    emitted: &mut Vec<Test>,
+    emitted: &mut Emitted,
 ) -> Result<Target, TooManyTests> {
     let Comparison { subject, index, operator, value } = *comparison;
     let test = match fold(subject, operator, value) {
@@ -89,11 +120,14 @@ fn lower_test(
             Test { field, operator, negative: value.negative, words, success, failure }
         }
     };
-    if emitted.len() == Test::MAXIMUM {
-        return Err(TooManyTests);
-    }
-    emitted.push(test);
-    Ok(Target::Test(emitted.len() as u16 - 1))
+    emitted.push(test)
+}
+
+fn membership_test(membership: Membership, success: Target, failure: Target) -> Test {
+    let Membership { field, index, negated, set, .. } = membership;
+    let operator = if negated { Operator::NotIn } else { Operator::In };
+    let words = [set, index.unwrap_or_default() as u32, 0, 0];
+    Test { field, operator, negative: false, words, success, failure }
 }
 
 #[cfg(test)]

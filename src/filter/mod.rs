@@ -34,11 +34,14 @@ mod error;
 mod eval;
 mod evaluate;
 mod excerpt;
+mod explain;
+mod extended;
 mod facts;
 mod field;
 mod format;
 mod lexer;
 mod lower;
+mod members;
 mod names;
 mod object;
 mod optimise;
@@ -46,16 +49,23 @@ mod parser;
 mod program;
 mod ranges;
 mod remark;
+mod sets;
 mod span;
 mod suggest;
+mod superset;
+mod table;
+mod trace;
 mod types;
 mod warning;
 
 pub use error::{BadToken, Error, ErrorKind, Expected, Limit, ObjectFault};
 pub use evaluate::{EvaluateError, EvaluateErrorKind};
+pub use explain::Explanation;
 pub use field::Field;
 pub use names::{MACROS, Macro};
+pub use sets::{SetError, Sets};
 pub use span::Span;
+pub use trace::{Step, Value};
 pub use warning::{Claim, Warning};
 
 use crate::address::{Address, Layer};
@@ -63,9 +73,11 @@ use crate::batch::{Batch, PacketRef};
 use ast::Ast;
 use eval::View;
 use evaluate::Checked;
+use members::Members;
 use program::{Program, end};
 use std::fmt;
 use std::sync::Arc;
+use superset::Superset;
 use types::Test;
 
 /// A compiled filter. Clones share the program.
@@ -78,14 +90,31 @@ pub struct Filter {
 struct Shared {
     program: Program,
     tests: Vec<Test>,
+    /// The sets that the tests ask about.
+    sets: Vec<Members>,
+    /// Of a filter that WinDivert's language cannot say.
+    extension: Option<Extension>,
     text: String,
     layer: u8,
+}
+
+/// What a filter of the extended dialect has beside its program.
+#[derive(Debug)]
+struct Extension {
+    /// What a driver runs in its place.
+    superset: Superset,
+    /// The sets that its text may name.
+    named: Sets,
 }
 
 impl Filter {
     /// Compiles filter text, or decodes an object string. A filter of 256 tests, which WinDivert compiles to an object that
     /// it then refuses itself, is too long.
     pub fn compile(text: &str, layer: Layer) -> Result<Self, Error> {
+        Self::compile_plain(text, layer).map_err(|error| extended::point_out(error, layer.number()))
+    }
+
+    fn compile_plain(text: &str, layer: Layer) -> Result<Self, Error> {
         let tests = compile_tests(text.as_bytes(), layer.number())?;
         verify_fits_object(&tests, text.as_bytes())?;
         Ok(Self::from_tests(tests, text.to_owned(), layer.number()))
@@ -98,9 +127,15 @@ impl Filter {
         Ok(Self::from_tests(tests, String::from_utf8_lossy(text).into_owned(), layer))
     }
 
+    /// Compiles text of the extended dialect. Text that is valid in the plain dialect means the same; text without anything
+    /// that only the extended one has is refused as the plain one refuses it.
+    pub fn compile_extended(text: &str, layer: Layer, sets: &Sets) -> Result<Self, Error> {
+        extended::compile(text, layer, sets)
+    }
+
     fn from_tests(tests: Vec<Test>, text: String, layer: u8) -> Self {
-        let program = optimise::optimise(&tests, layer);
-        Self { shared: Arc::new(Shared { program, tests, text, layer }) }
+        let program = optimise::optimise(&tests, &[], layer);
+        Self { shared: Arc::new(Shared { program, tests, sets: Vec::new(), extension: None, text, layer }) }
     }
 
     /// Whether a packet matches. Of the address record only what the filter asks for is read; its layer is taken to be the
@@ -120,12 +155,32 @@ impl Filter {
     /// Whether bytes with their address record match, as `WinDivertHelperEvalFilter` answers, with all its checks: the bytes
     /// must be a packet exactly on layers that have packets, and of the IP version that the record says.
     pub fn evaluate(&self, packet: Option<&[u8]>, address: &Address) -> Result<bool, EvaluateError> {
-        let checked = Checked::new(packet, address)?;
-        let (filter, address) = (self.shared.layer, address.raw_layer());
-        if filter != address {
-            return Err(EvaluateError::new(EvaluateErrorKind::OtherLayer { filter, address }));
-        }
+        let checked = Checked::on_layer(packet, address, self.shared.layer)?;
         checked.run(&self.shared.program)
+    }
+
+    /// Whether WinDivert's language can say the filter, so that there is nothing that only this crate can run.
+    pub fn is_plain(&self) -> bool {
+        self.shared.extension.is_none()
+    }
+
+    /// The filter in WinDivert's language that matches at least the same packets: the filter itself if it is plain.
+    #[must_use]
+    pub fn superset(&self) -> Self {
+        match &self.shared.extension {
+            None => self.clone(),
+            Some(Extension { superset, .. }) => {
+                let tests = superset.tests.clone();
+                let text = format::format(&tests, self.shared.layer);
+                let text = text.unwrap_or_else(|format::TooLarge| object::encode(&tests));
+                Self::from_tests(tests, text, self.shared.layer)
+            }
+        }
+    }
+
+    /// Whether the [`superset`](Self::superset) matches nothing more than the filter.
+    pub fn superset_is_exact(&self) -> bool {
+        self.shared.extension.as_ref().is_none_or(|extension| extension.superset.is_exact)
     }
 
     /// What is odd about the filter: parts that can never hold or always do, in the order of the text, each with the reason.
@@ -149,12 +204,21 @@ impl Filter {
         }
         let all = |outcome| program.entries.iter().all(|entry| *entry == outcome);
         let matches = if all(end::ACCEPT) { Some(true) } else { all(end::REJECT).then_some(false) };
-        parse(text.as_bytes(), *layer).map_or(Vec::new(), |ast| analyse::analyse(&ast, matches, text, *layer))
+        let ast = match &self.shared.extension {
+            None => parse(text.as_bytes(), *layer),
+            Some(extension) => extended::parse(text, *layer, &extension.named),
+        };
+        ast.map_or(Vec::new(), |ast| analyse::analyse(&ast, matches, text, *layer))
     }
 
-    /// The compiled object string.
+    /// The compiled object string; that of the [`superset`](Self::superset) if the filter is not plain.
     pub fn object(&self) -> String {
-        object::encode(&self.shared.tests)
+        object::encode(self.driver_tests())
+    }
+
+    /// The tests that a driver runs.
+    fn driver_tests(&self) -> &[Test] {
+        self.shared.extension.as_ref().map_or(&self.shared.tests, |extension| &extension.superset.tests)
     }
 
     /// The layer; NETWORK if the filter was compiled for a number that names none.
@@ -169,9 +233,11 @@ impl Filter {
 }
 
 impl fmt::Display for Filter {
-    /// The normal form; the object string where the normal form would be too large.
+    /// The normal form, of the same dialect; the object string where the normal form would be too large.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let form = format::format(&self.shared.tests, self.shared.layer);
+        let Shared { tests, sets, layer, .. } = &*self.shared;
+        let form =
+            if self.is_plain() { format::format(tests, *layer) } else { format::format_extended(tests, sets, *layer) };
         f.write_str(&form.unwrap_or_else(|format::TooLarge| self.object()))
     }
 }
@@ -182,7 +248,7 @@ pub fn evaluate_text(text: &[u8], packet: Option<&[u8]>, address: &Address) -> R
     let checked = Checked::new(packet, address)?;
     let tests = compile_tests(text, address.raw_layer())
         .map_err(|error| EvaluateError::new(EvaluateErrorKind::Filter(error)))?;
-    checked.run(&optimise::optimise(&tests, address.raw_layer()))
+    checked.run(&optimise::optimise(&tests, &[], address.raw_layer()))
 }
 
 /// `WinDivertHelperCompileFilter`: the object string of a filter text, or an object in its canonical spelling.

@@ -6,8 +6,10 @@
 //! Equal parts are shared between classes. Never panics; time and memory are at most quadratic in the number of tests.
 use super::bind::{Bound, Place, Values, bind};
 use super::field::{Field, Source};
+use super::members::Members;
 use super::program::{Class, Load, Operation, Path, Program, end};
 use super::ranges::Ranges;
+use super::table::{NarrowTable, WideTable};
 use super::types::{Target, Test};
 use smallvec::{SmallVec, smallvec};
 
@@ -17,10 +19,17 @@ const UNSET: u16 = u16::MAX;
 /// A number for each test or node, without an allocation where they are few.
 type Numbers = SmallVec<[u16; 24]>;
 
-/// The executable form of a program on a layer.
-pub(super) fn optimise(tests: &[Test], layer: u8) -> Program {
+/// The executable form of a program, which may ask about `sets`, on a layer.
+pub(super) fn optimise(tests: &[Test], sets: &[Members], layer: u8) -> Program {
+    let (nodes, entries) = decide(tests, sets, layer);
+    Emitter::new(&nodes).emit(entries)
+}
+
+/// The decisions of a program, and for each class the first of them or the end.
+pub(super) fn decide(tests: &[Test], sets: &[Members], layer: u8) -> (Vec<Node>, [u16; Class::COUNT]) {
     let mut graph = Graph {
         tests,
+        sets,
         layer,
         nodes: Vec::with_capacity(tests.len()),
         made: smallvec![UNSET; tests.len()],
@@ -44,7 +53,7 @@ pub(super) fn optimise(tests: &[Test], layer: u8) -> Program {
             *place = entry;
         }
     }
-    Emitter::new(&graph.nodes).emit(entries)
+    (graph.nodes, entries)
 }
 
 /// What a program tells apart, as bits.
@@ -95,17 +104,20 @@ const fn aspects(field: Field) -> u8 {
 
 /// A test of a set of values. Edges are numbers of nodes made before, or ends.
 #[derive(Debug)]
-struct Node {
-    place: Place,
-    accepted: Ranges,
-    success: u16,
-    failure: u16,
+pub(super) struct Node {
+    /// The test of the program that it was made from first.
+    pub(super) test: u16,
+    pub(super) place: Place,
+    pub(super) accepted: Ranges,
+    pub(super) success: u16,
+    pub(super) failure: u16,
     /// The node made before from the same test of the program, for another class.
     sibling: u16,
 }
 
 struct Graph<'a> {
     tests: &'a [Test],
+    sets: &'a [Members],
     layer: u8,
     nodes: Vec<Node>,
     /// The last node made from each test.
@@ -138,7 +150,7 @@ impl Graph<'_> {
         if let Some(edge) = known.get(index).filter(|edge| **edge != UNSET) {
             return *edge;
         }
-        let edge = match bind(test, class, self.layer) {
+        let edge = match bind(test, class, self.layer, self.sets) {
             Bound::Violation => end::VIOLATION,
             Bound::Decided(outcome) => self.resolve(if outcome { test.success } else { test.failure }, class, known),
             Bound::Read(place, values) => self.read(index, place, values, class, known),
@@ -155,7 +167,7 @@ impl Graph<'_> {
         let (target, mut failure) = (test.success, test.failure);
         let mut alternatives: SmallVec<[Ranges; 4]> = SmallVec::new();
         while let Some((next, values)) = self.alternative(failure, target, test.field, place, class) {
-            alternatives.push(values.accepted(next, place));
+            alternatives.push(values.accepted(next, place, self.sets));
             failure = next.failure;
         }
         let success = self.resolve(target, class, known);
@@ -163,7 +175,7 @@ impl Graph<'_> {
         if success == failure {
             return success;
         }
-        let mut accepted = values.accepted(test, place);
+        let mut accepted = values.accepted(test, place, self.sets);
         if !alternatives.is_empty() {
             let all = alternatives.iter().chain([&accepted]).flat_map(Ranges::as_slice).copied();
             accepted = all.collect();
@@ -185,7 +197,7 @@ impl Graph<'_> {
         if next.field != field || next.success != success || self.references.get(usize::from(index)) != Some(&1) {
             return None;
         }
-        match bind(next, class, self.layer) {
+        match bind(next, class, self.layer, self.sets) {
             Bound::Read(other, values) if other == place => Some((next, values)),
             _ => None,
         }
@@ -253,7 +265,7 @@ impl Graph<'_> {
             candidate = node.sibling;
         }
         let id = self.nodes.len() as u16;
-        self.nodes.push(Node { place, accepted, success, failure, sibling: last });
+        self.nodes.push(Node { test: index as u16, place, accepted, success, failure, sibling: last });
         if let Some(made) = self.made.get_mut(index) {
             *made = id;
         }
@@ -267,8 +279,8 @@ struct Emitter<'a> {
     /// The operation of each node.
     positions: Numbers,
     operations: Vec<Operation>,
-    ranges: Vec<(u32, u32)>,
-    wide_ranges: Vec<(u128, u128)>,
+    tables: Vec<NarrowTable>,
+    wide_tables: Vec<WideTable>,
     /// Nodes that something jumps to.
     waiting: Numbers,
 }
@@ -279,8 +291,8 @@ impl<'a> Emitter<'a> {
             nodes,
             positions: smallvec![UNSET; nodes.len()],
             operations: Vec::with_capacity(nodes.len()),
-            ranges: Vec::new(),
-            wide_ranges: Vec::new(),
+            tables: Vec::new(),
+            wide_tables: Vec::new(),
             waiting: Numbers::new(),
         }
     }
@@ -305,7 +317,7 @@ impl<'a> Emitter<'a> {
             turn(&mut operation.otherwise);
         }
         entries.iter_mut().for_each(turn);
-        Program { entries, operations: self.operations, ranges: self.ranges, wide_ranges: self.wide_ranges }
+        Program { entries, operations: self.operations, tables: self.tables, wide_tables: self.wide_tables }
     }
 
     fn is_unplaced(&self, edge: u16) -> bool {
@@ -348,7 +360,7 @@ impl<'a> Emitter<'a> {
         let mut operation = Operation {
             mask: (place.maximum() as u32) << shift,
             low: 0,
-            span: accepted.as_slice().len() as u32,
+            span: 0,
             second_low: 0,
             second_span: 0,
             offset,
@@ -361,8 +373,8 @@ impl<'a> Emitter<'a> {
         };
         let shifted = |value: u128| (value as u32) << shift;
         if load.is_wide() {
-            operation.low = self.wide_ranges.len() as u32;
-            self.wide_ranges.extend(accepted.as_slice());
+            operation.low = self.wide_tables.len() as u32;
+            self.wide_tables.push(WideTable::new(accepted.as_slice().iter().copied()));
         } else if let Some([first, second]) = few_ranges(accepted, place) {
             operation.in_table = false;
             (operation.low, operation.span) = (shifted(first.0), shifted(first.1).wrapping_sub(shifted(first.0)));
@@ -374,8 +386,9 @@ impl<'a> Emitter<'a> {
                 _ => Path::Slow,
             };
         } else {
-            operation.low = self.ranges.len() as u32;
-            self.ranges.extend(accepted.as_slice().iter().map(|(low, high)| (shifted(*low), shifted(*high))));
+            operation.low = self.tables.len() as u32;
+            let ranges = accepted.as_slice().iter().map(|(low, high)| (shifted(*low), shifted(*high)));
+            self.tables.push(NarrowTable::new(ranges));
         }
         self.operations.push(operation);
     }

@@ -3,7 +3,7 @@
 //! A class is what is known of a packet without reading it: IP version, transport header, direction. Tests of those are
 //! decided when the filter is compiled, and a test of a header is known to find it, so that a program holds only what must
 //! be read. An operation loads a value, masks it, looks whether it lies in a range, and goes on to the next one or jumps.
-use super::ranges::contains;
+use super::table::{NarrowTable, WideTable};
 use crate::packet::Transport;
 
 /// Where evaluation ends; as indices they lie beyond every program.
@@ -33,6 +33,11 @@ impl Class {
         let protocol = transport.map_or(0, Transport::protocol);
         let transport = TRANSPORT_INDEX.get(usize::from(protocol & 63)).copied().unwrap_or(0);
         usize::from(outbound) << 3 | usize::from(ipv6) << 2 | usize::from(transport)
+    }
+
+    /// Whether events fall into the class: they have no headers.
+    pub(super) const fn is_of_events(self) -> bool {
+        !self.ipv6 && self.transport.is_none()
     }
 
     pub(super) const fn from_index(index: usize) -> Self {
@@ -125,9 +130,8 @@ pub(super) enum Path {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Operation {
     pub(super) mask: u32,
-    /// Of a set that does not fit here: index of its first range in the program's table.
+    /// Of a set that does not fit here: index of its table.
     pub(super) low: u32,
-    /// Likewise: number of ranges.
     pub(super) span: u32,
     pub(super) second_low: u32,
     pub(super) second_span: u32,
@@ -149,9 +153,9 @@ pub(super) struct Program {
     /// Where each class begins.
     pub(super) entries: [u16; Class::COUNT],
     pub(super) operations: Vec<Operation>,
-    /// Sorted ranges of masked values.
-    pub(super) ranges: Vec<(u32, u32)>,
-    pub(super) wide_ranges: Vec<(u128, u128)>,
+    /// Sets of masked values that do not fit an operation.
+    pub(super) tables: Vec<NarrowTable>,
+    pub(super) wide_tables: Vec<WideTable>,
 }
 
 impl Operation {
@@ -167,15 +171,11 @@ impl Operation {
         if !self.in_table {
             return self.passes(word);
         }
-        program.ranges.get(self.table()).is_some_and(|ranges| contains(ranges, word & self.mask))
+        program.tables.get(self.low as usize).is_some_and(|table| table.contains(word & self.mask))
     }
 
     /// Whether a wide value passes.
     pub(super) fn passes_wide(&self, value: u128, program: &Program) -> bool {
-        program.wide_ranges.get(self.table()).is_some_and(|ranges| contains(ranges, value))
-    }
-
-    fn table(&self) -> std::ops::Range<usize> {
-        self.low as usize..self.low as usize + self.span as usize
+        program.wide_tables.get(self.low as usize).is_some_and(|table| table.contains(value))
     }
 }

@@ -38,7 +38,8 @@ impl Ranges {
     }
 
     pub(super) fn contains(&self, value: u128) -> bool {
-        contains(&self.ranges, value)
+        let index = self.ranges.partition_point(|(_, high)| *high < value);
+        self.ranges.get(index).is_some_and(|(low, _)| *low <= value)
     }
 
     /// The numbers up to `maximum` that are not in.
@@ -99,13 +100,6 @@ impl FromIterator<(u128, u128)> for Ranges {
         });
         Self { ranges }
     }
-}
-
-/// Whether a value lies in one of the sorted ranges, in time that grows with the logarithm of their number.
-#[inline]
-pub(super) fn contains<T: Copy + Ord>(ranges: &[(T, T)], value: T) -> bool {
-    let index = ranges.partition_point(|(_, high)| *high < value);
-    ranges.get(index).is_some_and(|(low, _)| *low <= value)
 }
 
 #[cfg(test)]

@@ -31,6 +31,35 @@ pub(super) fn on_header_test(field: Field, value: Number, header: Field, outcome
     Remark { claim: Claim::Without(header), message }
 }
 
+/// On a question about a set that has the same outcome for all packets or events.
+pub(super) fn on_constant_set(field: Field, is_empty: bool, outcome: bool, layer: u8, quote: &str) -> Remark {
+    let reason = match field.source() {
+        _ if is_empty => "the set is empty".to_owned(),
+        Source::Present | Source::Constant => reason(field, Number::positive(2), layer),
+        _ => values(field),
+    };
+    let (claim, verb) = if outcome { (Claim::Always, "always holds") } else { (Claim::Never, "never holds") };
+    Remark { claim, message: format!("{quote} {verb}, as {reason}") }
+}
+
+/// On a question about a set that has all values of a field, or none, so that only the header counts.
+pub(super) fn on_full_set(field: Field, header: Field, quote: &str) -> Remark {
+    let (named, name) = (header_name(header), header.name());
+    let message = format!("{quote} always holds with {named} header, as {}; `{name}` says the same", values(field));
+    Remark { claim: Claim::With(header), message }
+}
+
+/// On a question about a set with members that no value of the field equals.
+pub(super) fn on_reaching_set(field: Field, quote: &str) -> Remark {
+    Remark { claim: Claim::Partly, message: format!("{quote} has members that never match, as {}", values(field)) }
+}
+
+/// What the values of a field are.
+fn values(field: Field) -> String {
+    let (low, high) = range(field);
+    format!("the values of `{}` are {} to {}", field.name(), number(field, low), number(field, high))
+}
+
 const fn header_name(header: Field) -> &'static str {
     match header {
         Field::Ip => "an IPv4",

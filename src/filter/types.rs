@@ -1,6 +1,7 @@
 //! Numbers, operators, and the tests that a WinDivert program consists of; and the folding of tests that cannot fail or
 //! succeed. Pure functions on plain data; nothing panics.
 use super::field::{Field, Width};
+use super::members::Members;
 use std::cmp::Ordering;
 
 /// A number as WinDivert compares them: sign and magnitude. Minus zero is a value of its own, just below zero.
@@ -39,7 +40,7 @@ impl PartialOrd for Number {
     }
 }
 
-/// How a test compares. The numbers are those of the object format.
+/// How a test compares. The numbers are those of the object format, which lacks the last two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub(super) enum Operator {
@@ -49,20 +50,30 @@ pub(super) enum Operator {
     LessOrEqual,
     Greater,
     GreaterOrEqual,
+    /// The value is in a set, whose number in the program is the test's argument. Extended dialect only.
+    In,
+    /// The value is there and not in the set.
+    NotIn,
 }
 
 impl Operator {
-    const ALL: [(Self, &'static str); 6] = [
+    const ALL: [(Self, &'static str); 8] = [
         (Self::Equal, "="),
         (Self::NotEqual, "!="),
         (Self::Less, "<"),
         (Self::LessOrEqual, "<="),
         (Self::Greater, ">"),
         (Self::GreaterOrEqual, ">="),
+        (Self::In, "in"),
+        (Self::NotIn, "not in"),
     ];
 
+    /// How many of them WinDivert has.
+    const PLAIN: usize = 6;
+
     pub(super) fn from_number(number: u32) -> Option<Self> {
-        Self::ALL.get(number as usize).map(|(operator, _)| *operator)
+        let plain = Self::ALL.get(..Self::PLAIN)?;
+        plain.get(number as usize).map(|(operator, _)| *operator)
     }
 
     pub(super) fn symbol(self) -> &'static str {
@@ -77,6 +88,8 @@ impl Operator {
             Self::LessOrEqual => Self::Greater,
             Self::Greater => Self::LessOrEqual,
             Self::GreaterOrEqual => Self::Less,
+            Self::In => Self::NotIn,
+            Self::NotIn => Self::In,
         }
     }
 }
@@ -118,10 +131,21 @@ impl Test {
         Number { negative: self.negative, magnitude }
     }
 
-    /// Whether a value of the field passes the test.
-    pub(super) fn holds(&self, value: Number) -> bool {
-        let ordering = value.cmp(&self.compared());
+    /// The number of the set that the test asks about, if it does.
+    pub(super) const fn set(&self) -> Option<usize> {
         match self.operator {
+            Operator::In | Operator::NotIn => Some(self.words[0] as usize),
+            _ => None,
+        }
+    }
+
+    /// Whether a value of the field passes the test; `sets` are those of the program.
+    pub(super) fn holds(&self, value: Number, sets: &[Members]) -> bool {
+        let ordering = value.cmp(&self.compared());
+        let is_member = || self.set().and_then(|set| sets.get(set)).is_some_and(|set| set.takes(value, self.field));
+        match self.operator {
+            Operator::In => is_member(),
+            Operator::NotIn => !is_member(),
             Operator::Equal => ordering.is_eq(),
             Operator::NotEqual => ordering.is_ne(),
             Operator::Less => ordering.is_lt(),
@@ -195,6 +219,8 @@ fn decide(subject: Subject, operator: Operator, value: Number) -> Option<bool> {
     let &(low, high) = subject.bounds()?;
     let single = value == low && value == high;
     let (never, always) = match operator {
+        // Membership is not folded.
+        Operator::In | Operator::NotIn => (false, false),
         Operator::Equal => (value < low || value > high, single),
         Operator::NotEqual => (single, value < low || value > high),
         Operator::Less => (value <= low, value > high),

@@ -26,6 +26,8 @@ pub enum Claim {
     Without(Field),
     /// It holds exactly where the header is there.
     With(Field),
+    /// It asks about a set some of whose members no value ever equals.
+    Partly,
 }
 
 impl Claim {
@@ -34,7 +36,7 @@ impl Claim {
         match self {
             Self::Never => Some(false),
             Self::Always => Some(true),
-            Self::With(_) | Self::Without(_) => None,
+            Self::With(_) | Self::Without(_) | Self::Partly => None,
         }
     }
 }

@@ -8,7 +8,7 @@ use oxidivert::backend::replay::{Output, Replay, SharedBuffer, SharedBytes, Sour
 use oxidivert::backend::{Ending, ErrorCode, OpenOptions, Overload, Received, System, Wait};
 use oxidivert::batch::{Batch, Origin, PacketRef, Slot};
 use oxidivert::filter::{
-    Claim, EvaluateErrorKind, Filter, Span, Warning, compile_object, evaluate_text, format as normal_form,
+    Claim, Error, EvaluateErrorKind, Filter, Sets, Span, Warning, compile_object, evaluate_text, format as normal_form,
 };
 use oxidivert::packet::{
     Endpoint, Field, Layout, ParsedBatch, decrement_ttl, field, fields, fill_checksums, fill_checksums_with, hash,
@@ -113,7 +113,33 @@ fn layer_of(digit: u8) -> u8 {
 /// Filter text: a digit for the layer, then the text. It compiles or has an error that can be shown.
 pub fn check_filter_text(data: &[u8]) {
     let Some((digit, text)) = data.split_first() else { return };
-    check_filter(text, layer_of(*digit));
+    let layer = layer_of(*digit);
+    check_filter(text, layer);
+    if let (Some(layer), Ok(text)) = (Layer::from_number(layer), str::from_utf8(text)) {
+        check_extended(text, layer);
+    }
+}
+
+/// Text of the extended dialect, and the sets that it may name.
+fn check_extended(text: &str, layer: Layer) {
+    let filter = match Filter::compile_extended(text, layer, &sets()) {
+        Ok(filter) => filter,
+        Err(error) => return check_error(&error),
+    };
+    check_warnings(&filter);
+    assert!(!filter.explain().to_string().is_empty() && !filter.explain().to_json().is_empty());
+    assert!(filter.superset().is_plain());
+    assert_eq!(filter.superset().object(), filter.object());
+    if filter.is_plain() {
+        assert_eq!(Filter::compile(text, layer).map(|plain| plain.object()), Ok(filter.object()));
+    }
+}
+
+fn sets() -> Sets {
+    let mut sets = Sets::new();
+    sets.insert("some", ["80", "443", "8000-8080", "10.0.0.0/8", "2001:db8::/32"]).expect("a set");
+    sets.insert("none", [""; 0]).expect("a set");
+    sets
 }
 
 /// The like of it, with the beginning of an object string put before the text if it lacks it.
@@ -127,17 +153,9 @@ pub fn check_filter_object(data: &[u8]) {
 fn check_filter(text: &[u8], layer: u8) {
     let filter = match Filter::compile_bytes(text, layer) {
         Ok(filter) => filter,
-        Err(error) => {
-            assert!(!error.message().is_empty() && !error.to_string().is_empty());
-            check_span(error.span(), error.text());
-            return;
-        }
+        Err(error) => return check_error(&error),
     };
-    assert!(!filter.to_string().is_empty());
-    for warning in filter.warnings() {
-        check_span(warning.span(), warning.text());
-        assert_eq!(warning.to_string().lines().count(), 3, "{warning}");
-    }
+    check_warnings(&filter);
     match compile_object(text, layer) {
         Ok(object) => {
             assert_eq!(compile_object(object.as_bytes(), layer).as_ref(), Ok(&object));
@@ -153,6 +171,19 @@ fn check_filter(text: &[u8], layer: u8) {
     }
 }
 
+fn check_error(error: &Error) {
+    assert!(!error.message().is_empty() && !error.to_string().is_empty());
+    check_span(error.span(), error.text());
+}
+
+fn check_warnings(filter: &Filter) {
+    assert!(!filter.to_string().is_empty());
+    for warning in filter.warnings() {
+        check_span(warning.span(), warning.text());
+        assert_eq!(warning.to_string().lines().count(), 3, "{warning}");
+    }
+}
+
 fn check_span(span: Span, text: &str) {
     assert!(span.start <= span.end && span.end as usize <= text.len(), "{span:?}");
 }
@@ -164,36 +195,44 @@ pub fn check_engines_agree(data: &[u8]) {
     let Some(([len], rest)) = rest.split_first_chunk::<1>() else { return };
     let (text, packet) = rest.split_at(usize::from(*len).min(rest.len()));
     let mut record = *record;
-    let layer = mode % 5;
-    record[8] = layer;
+    record[8] = mode % 5;
     let mut address = Address::from_raw(record);
+    let layer = Layer::from_number(record[8]).expect("below 5");
     let packet = match Layout::parse(packet) {
-        _ if layer > 1 => None,
+        _ if !layer.has_packets() => None,
         Ok(layout) => {
             address.set_ipv6(layout.is_ipv6());
             Some(packet)
         }
         Err(_) => return,
     };
-    let object = if mode & 0x80 != 0 { Some(object_of(text)) } else { None };
-    let layer = Layer::from_number(layer).expect("below 5");
-    let Ok(text) = object.as_deref().map_or_else(|| str::from_utf8(text), Ok) else { return };
-    let Ok(filter) = Filter::compile(text, layer) else {
-        assert!(object.is_none(), "{text}");
+    if mode & 0x80 != 0 {
+        let filter = Filter::compile(&object_of(text), layer).expect("an object that is valid by construction");
+        assert_engines_agree(&filter, packet, &address);
         return;
-    };
-    let verdict = assert_engines_agree(&filter, packet, &address);
+    }
+    let Ok(text) = str::from_utf8(text) else { return };
+    let Ok(filter) = Filter::compile_extended(text, layer, &sets()) else { return };
+    let matches = filter.evaluate(packet, &address);
+    if filter.is_plain() {
+        assert_eq!(assert_engines_agree(&filter, packet, &address), matches.as_ref().ok().copied());
+    }
+    let Ok(matches) = matches else { return };
+    let (steps, traced) = filter.trace_bytes(packet, &address).expect("of the filter's layer");
+    assert_eq!(traced, matches, "{steps:?}");
+    let covered = filter.superset().evaluate(packet, &address).expect("a plain filter");
+    assert!(covered == matches || covered && !filter.superset_is_exact(), "{text}");
     for warning in filter.warnings() {
         let holds = |text: &str| {
-            let part = Filter::compile(text, layer).expect("a part of a filter");
+            let part = Filter::compile_extended(text, layer, &sets()).expect("a part of a filter");
             part.evaluate(packet, &address).expect("of the address's layer")
         };
-        check_warning(&warning, verdict, holds);
+        check_warning(&warning, matches, holds);
     }
 }
 
 /// That what a warning says of a part, and of the filter, holds here.
-fn check_warning(warning: &Warning, verdict: Option<bool>, holds: impl Fn(&str) -> bool) {
+fn check_warning(warning: &Warning, matches: bool, holds: impl Fn(&str) -> bool) {
     let span = warning.span();
     let part = warning.text().get(span.start as usize..span.end as usize).expect("within the text");
     let expected = match warning.claim() {
@@ -201,10 +240,11 @@ fn check_warning(warning: &Warning, verdict: Option<bool>, holds: impl Fn(&str) 
         Claim::Always => true,
         Claim::With(header) => holds(header.name()),
         Claim::Without(header) => !holds(header.name()),
+        Claim::Partly => holds(part),
         other => panic!("{other:?} is new"),
     };
     assert_eq!(holds(part), expected, "{warning}");
-    assert!(warning.filter().is_none_or(|matches| verdict == Some(matches)), "{warning}");
+    assert!(warning.filter().is_none_or(|claimed| claimed == matches), "{warning}");
 }
 
 /// The verdict of a filter by the reference, which everything that evaluates filters must have too; `None` where it tests a

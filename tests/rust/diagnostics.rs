@@ -1,9 +1,10 @@
 //! The accounts of what is wrong with a filter, whole: `tests/data/diagnostics/filters.txt` holds blocks of a filter with its
-//! layer, WinDivert's message and position, and ours with its caret; `warnings.txt` blocks of a filter and its warnings.
+//! layer, WinDivert's message and position, and ours with its caret; `warnings.txt` blocks of a filter and its warnings;
+//! `extended.txt` blocks of filters of the extended dialect.
 //!
 //! Where an account is meant to change, the test prints the file as it would be.
 use oxidivert::address::Layer;
-use oxidivert::filter::Filter;
+use oxidivert::filter::{Filter, Sets};
 use std::fmt::Write;
 
 /// `text` with the escapes `\t`, `\n` and `\u{..}` resolved, and `{tcp and }*256` repeated.
@@ -46,5 +47,18 @@ fn warnings_are_told_with_a_caret_under_the_part() {
             return "no warning\n".to_owned();
         }
         warnings.iter().fold(String::new(), |text, warning| text + &format!("{warning}\n"))
+    });
+}
+
+#[test]
+fn the_extended_dialect_tells_of_its_errors_and_warnings_likewise() {
+    let mut sets = Sets::new();
+    sets.insert("blocked", ["192.0.2.0/24", "2001:db8::/32"]).expect("prefixes");
+    verify(include_str!("../data/diagnostics/extended.txt"), |filter, layer| {
+        match Filter::compile_extended(filter, layer, &sets) {
+            Err(error) => format!("{} at {}\n{error}\n", error.message(), error.position()),
+            Ok(filter) if filter.warnings().is_empty() => "no warning\n".to_owned(),
+            Ok(filter) => filter.warnings().iter().fold(String::new(), |text, warning| text + &format!("{warning}\n")),
+        }
     });
 }

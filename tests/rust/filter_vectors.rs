@@ -2,7 +2,7 @@
 use crate::vectors::{bytes, records};
 use oxidivert::address::{Address, Layer};
 use oxidivert::batch::PacketRef;
-use oxidivert::filter::{EvaluateErrorKind, Filter, compile_object, evaluate_text, format};
+use oxidivert::filter::{Error, EvaluateErrorKind, Filter, Sets, compile_object, evaluate_text, format};
 use oxidivert::packet::Layout;
 use serde_json::{Value, json};
 
@@ -54,6 +54,31 @@ fn filters_compile_to_windiverts_objects_and_errors() {
             Err(error) => json!([Value::Null, error.message(), error.position()]),
         };
         tally.compare(&record, &json!([record["obj"], record["err"], record["pos"]]), &answer);
+    }
+    tally.finish(5000);
+}
+
+#[test]
+fn the_extended_dialect_takes_every_plain_text_as_it_is() {
+    let mut tally = Tally::default();
+    for record in records("compile") {
+        let (Ok(text), Some(layer)) = (std::str::from_utf8(filter_of(&record)), Layer::from_number(layer_of(&record)))
+        else {
+            continue;
+        };
+        let show = |compiled: Result<Filter, Error>| match compiled {
+            Ok(filter) => json!([filter.object(), filter.to_string(), filter.is_plain()]),
+            Err(error) => json!([error.message(), error.position(), error.to_string()]),
+        };
+        let plain = Filter::compile(text, layer);
+        let extended = Filter::compile_extended(text, layer, &Sets::new());
+        let has_token = text.contains(['{', '}', ',', '/', '$'])
+            || text.contains(" in ")
+            || ["!(", "! (", "not (", "not("].iter().any(|negation| text.contains(negation))
+            || text.split('-').any(|part| part.trim_end().ends_with(|end: char| end.is_ascii_digit()));
+        if plain.is_ok() || !has_token {
+            tally.compare(&record, &show(plain), &show(extended));
+        }
     }
     tally.finish(5000);
 }

@@ -1,5 +1,5 @@
 //! What a warning says of a part of a filter is true of every packet, and says nothing of other filters.
-use crate::filter_properties::{Subject, push_shape, shape, subject};
+use crate::filter_strategies::{Subject, push_shape, shape, subject};
 use oxidivert::address::Layer;
 use oxidivert::filter::{Claim, Field, Filter, Warning};
 use proptest::collection::vec;

@@ -1,8 +1,11 @@
 //! The integration tests, one binary.
 mod captures;
 mod diagnostics;
+mod filter_explain;
+mod filter_extended;
 mod filter_properties;
 mod filter_reference;
+mod filter_strategies;
 mod filter_vectors;
 mod filter_warnings;
 #[path = "../fuzz/checks.rs"]

@@ -2,10 +2,16 @@
 //!
 //! WinDivert keeps a single error and goes on where a parenthesis follows a failure, so that a later error replaces an
 //! earlier one. The parser does the same, because the reported position depends on it.
+mod extended;
+
+pub(super) use extended::parse_member;
+
 use super::ast::{Ast, Comparison, Node, NodeId, NodeKind};
 use super::error::{Error, ErrorKind, Expected};
 use super::field::Field;
 use super::lexer::{Token, TokenKind};
+use super::members::Members;
+use super::sets::Sets;
 use super::span::Span;
 use super::types::{Number, Operator, Subject, join};
 
@@ -19,7 +25,16 @@ const LARGEST_BYTE_INDEX: u128 = 65535;
 
 /// The tree of a whole filter. `tokens` ends with its end.
 pub(super) fn parse(tokens: &[Token], text: &[u8]) -> Result<Ast, Error> {
-    let mut parser = Parser { tokens, at: 0, nodes: Vec::with_capacity(tokens.len() / 2 + 1), error: None, hole: None };
+    parse_with(Parser::new(tokens, text, None))
+}
+
+/// The tree of a whole filter of the extended dialect.
+pub(super) fn parse_extended(tokens: &[Token], text: &[u8], sets: &Sets) -> Result<Ast, Error> {
+    parse_with(Parser::new(tokens, text, Some(sets)))
+}
+
+fn parse_with(mut parser: Parser<'_>) -> Result<Ast, Error> {
+    let text = parser.text;
     let root = parser.parse_or(0).and_then(|root| {
         if parser.current().kind != TokenKind::End {
             return parser.fail(ErrorKind::Parse(Expected::End));
@@ -27,7 +42,7 @@ pub(super) fn parse(tokens: &[Token], text: &[u8]) -> Result<Ast, Error> {
         Some(root)
     });
     match (root, parser.hole.or(parser.error)) {
-        (Some(root), _) if parser.hole.is_none() => Ok(Ast { nodes: parser.nodes, root }),
+        (Some(root), _) if parser.hole.is_none() => Ok(Ast { nodes: parser.nodes, root, sets: parser.sets }),
         (Some(_), Some(problem)) => Err(problem.into_error(text)),
         (_, _) => Err(parser.error.unwrap_or_default().into_error(text)),
     }
@@ -56,14 +71,24 @@ impl Problem {
 
 struct Parser<'a> {
     tokens: &'a [Token],
+    text: &'a [u8],
     at: usize,
     nodes: Vec<Node>,
+    /// The sets by their names, in the extended dialect.
+    named: Option<&'a Sets>,
+    /// The sets that nodes ask about.
+    sets: Vec<Members>,
     error: Option<Problem>,
     /// A `?` whose condition failed, though the rest was in order.
     hole: Option<Problem>,
 }
 
-impl Parser<'_> {
+impl<'a> Parser<'a> {
+    fn new(tokens: &'a [Token], text: &'a [u8], named: Option<&'a Sets>) -> Self {
+        let nodes = Vec::with_capacity(tokens.len().min(4096) / 2 + 1);
+        Self { tokens, text, at: 0, nodes, named, sets: Vec::new(), error: None, hole: None }
+    }
+
     fn current(&self) -> Token {
         self.tokens.get(self.at).or(self.tokens.last()).copied().unwrap_or(Problem::default().token)
     }
@@ -125,6 +150,9 @@ impl Parser<'_> {
             return self.fail(ErrorKind::Deep);
         }
         let open = self.current().span;
+        if self.named.is_some() && self.current().kind == TokenKind::Not && self.negates_group() {
+            return self.parse_negation(spent);
+        }
         if !self.take(TokenKind::LeftParenthesis) {
             return self.parse_test();
         }
@@ -156,7 +184,11 @@ impl Parser<'_> {
         while self.take(TokenKind::Not) {
             negated = !negated;
         }
+        let first = self.current();
         let (subject, index) = self.parse_subject()?;
+        if self.named.is_some() && self.asks_for_membership() {
+            return self.parse_membership(start, first, subject, index, negated);
+        }
         let (operator, value) = match self.current().kind {
             TokenKind::Relation(operator) => {
                 self.at += 1;
