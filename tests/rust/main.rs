@@ -1,6 +1,8 @@
 //! The integration tests, one binary.
 mod captures;
 mod diagnostics;
+mod engine;
+mod engine_support;
 mod filter_properties;
 mod filter_reference;
 mod filter_vectors;
