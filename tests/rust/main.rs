@@ -2,6 +2,8 @@
 mod captures;
 mod diagnostics;
 mod engine;
+mod engine_chain;
+mod engine_open;
 mod engine_support;
 mod filter_properties;
 mod filter_reference;
