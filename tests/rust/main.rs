@@ -4,6 +4,8 @@ mod diagnostics;
 mod engine;
 mod engine_chain;
 mod engine_open;
+mod engine_raw;
+mod engine_send;
 mod engine_support;
 mod filter_properties;
 mod filter_reference;
