@@ -195,14 +195,14 @@ impl Member {
         let takes_originals = self.takes_originals();
         let Self { queue, bypasses, statistics, .. } = self;
         queue.remove_selected(|entry, bytes| {
-            let passes = bypasses.lets_pass(bytes, &entry.layout, now);
-            if passes {
+            let is_bypassed = bypasses.lets_pass(bytes, &entry.layout, now);
+            if is_bypassed {
                 statistics.bypassed += 1;
                 if takes_originals {
                     push_entry(passed, entry, [bytes, &[]], Origin::Injected(None));
                 }
             }
-            passes
+            is_bypassed
         });
         true
     }

@@ -166,7 +166,7 @@ impl Engine {
     #[expect(clippy::needless_pass_by_value, reason = "options are made for one handle")]
     pub fn open_as(&self, options: OpenOptions, process_id: u32) -> Result<Handle, Error> {
         let shared = &self.shared;
-        let (rank, bell) = shared.lock().open(&options, &shared.settings, process_id, shared.ticker.now())?;
+        let (rank, bell) = shared.lock().open(&options, shared.settings, process_id, shared.ticker.now())?;
         Ok(Handle::new(Arc::clone(shared), rank, bell, options.layer, options.priority, options.flags))
     }
 

@@ -125,34 +125,34 @@ impl Queue {
 
     /// Discards what is too old.
     #[inline]
-    pub(super) fn expire(&mut self, now: i64, lose: &mut impl FnMut(&Entry, Parts<'_>, Loss)) {
+    pub(super) fn expire(&mut self, now: i64, note: &mut impl FnMut(&Entry, Parts<'_>, Loss)) {
         let limit = self.limits.time();
         while self.age(now).is_some_and(|age| age > limit) {
-            self.lose_first(Loss::Expired, lose);
+            self.lose_first(Loss::Expired, note);
         }
     }
 
     /// Discards what is too old, then the oldest until `len` more bytes fit. False, and nothing but the old is touched, if they
     /// cannot.
     #[inline]
-    pub(super) fn make_room(&mut self, len: usize, now: i64, lose: &mut impl FnMut(&Entry, Parts<'_>, Loss)) -> bool {
-        self.expire(now, lose);
+    pub(super) fn make_room(&mut self, len: usize, now: i64, note: &mut impl FnMut(&Entry, Parts<'_>, Loss)) -> bool {
+        self.expire(now, note);
         let cost = len as u64 + self.overhead;
         if cost > self.limits.size {
             return false;
         }
         while self.entries.len() as u64 >= self.limits.length || self.size + cost > self.limits.size {
             let is_long = self.entries.len() as u64 >= self.limits.length;
-            self.lose_first(if is_long { Loss::Length } else { Loss::Size }, lose);
+            self.lose_first(if is_long { Loss::Length } else { Loss::Size }, note);
         }
         true
     }
 
     #[cold]
     #[inline(never)]
-    fn lose_first(&mut self, loss: Loss, lose: &mut impl FnMut(&Entry, Parts<'_>, Loss)) {
+    fn lose_first(&mut self, loss: Loss, note: &mut impl FnMut(&Entry, Parts<'_>, Loss)) {
         if let Some((entry, parts)) = self.first() {
-            lose(entry, parts, loss);
+            note(entry, parts, loss);
         }
         self.remove_first();
     }
@@ -302,7 +302,7 @@ mod tests {
     fn the_limits_count_the_overhead_and_say_which_was_met() {
         let mut queue = Queue::new(Layer::Network);
         queue.limits.set(Parameter::QueueSize, 65_535);
-        let half = [0; 32_704];
+        let half = vec![0; 32_704];
         assert!(push(&mut queue, &half, 1).is_empty());
         assert!(push(&mut queue, &half, 2).is_empty());
         assert_eq!(push(&mut queue, &[0], 3), [(1, Loss::Size)]);

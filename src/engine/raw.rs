@@ -210,7 +210,7 @@ impl RawHandle {
         buffer: Option<&mut [u8]>,
         flags: u64,
         addresses: Option<&mut [Address]>,
-        mut addresses_len: Option<&mut usize>,
+        addresses_len: Option<&mut usize>,
     ) -> Result<usize, Error> {
         let capacity =
             verify_read(flags, addresses.as_deref().map(<[Address]>::len), addresses_len.as_deref().copied())?;
@@ -226,7 +226,7 @@ impl RawHandle {
         for (place, address) in addresses.into_iter().flatten().zip(&completion.addresses) {
             *place = *address;
         }
-        if let Some(len) = addresses_len.as_deref_mut().filter(|_| !completion.addresses.is_empty()) {
+        if let Some(len) = addresses_len.filter(|_| !completion.addresses.is_empty()) {
             *len = completion.addresses.len() * ADDRESS_LEN;
         }
         completion.error.map_or(Ok(completion.data.len()), Err)

@@ -86,7 +86,7 @@ impl State {
     pub(super) fn open(
         &mut self,
         options: &OpenOptions,
-        settings: &Settings,
+        settings: Settings,
         process_id: u32,
         now: i64,
     ) -> Result<(Rank, Arc<Bell>), Error> {

@@ -42,6 +42,7 @@ pub fn is_loopback(src_addr: IpAddr, dst_addr: IpAddr) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test that indexes wrongly fails")]
 mod tests {
     use super::*;
     use crate::packet::Builder;
