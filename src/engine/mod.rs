@@ -49,6 +49,8 @@ mod error;
 mod event;
 mod handle;
 mod inject;
+#[cfg(all(test, loom))]
+mod interleavings;
 mod member;
 mod options;
 mod priority;
