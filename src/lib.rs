@@ -17,5 +17,6 @@ pub mod backend;
 pub mod batch;
 #[cfg(feature = "python")]
 mod bindings;
+pub mod engine;
 pub mod filter;
 pub mod packet;

@@ -201,6 +201,11 @@ pub fn verify_open(layer: Layer, flags: Flags, priority: i64) -> Result<i16, Ope
             return Err(OpenError::Conflict(names.0, names.1));
         }
     }
+    let bounds = PRIORITY_LOWEST..=PRIORITY_HIGHEST;
+    let priority = i16::try_from(priority)
+        .ok()
+        .filter(|priority| bounds.contains(priority))
+        .ok_or(OpenError::Priority(priority))?;
     let needs_sniff = matches!(layer, Layer::Flow | Layer::Reflect);
     if needs_sniff && !flags.has(Flags::SNIFF) {
         return Err(OpenError::Missing(layer, "SNIFF"));
@@ -208,8 +213,5 @@ pub fn verify_open(layer: Layer, flags: Flags, priority: i64) -> Result<i16, Ope
     if !layer.has_packets() && !flags.has(Flags::RECV_ONLY) {
         return Err(OpenError::Missing(layer, "RECV_ONLY"));
     }
-    i16::try_from(priority)
-        .ok()
-        .filter(|priority| (PRIORITY_LOWEST..=PRIORITY_HIGHEST).contains(priority))
-        .ok_or(OpenError::Priority(priority))
+    Ok(priority)
 }

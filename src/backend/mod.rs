@@ -3,43 +3,18 @@
 //! A [`Backend`] is one open handle's end of a system: it hands out batches of matching packets and takes packets back. It
 //! evaluates the handle's filter (or lets its system do so), keeps its own queue, and may be used from any thread. A
 //! [`System`] opens handles.
-mod error;
 mod handle;
+mod memory;
 pub mod replay;
 
-pub use error::{Error, ErrorCode, SendError};
+pub use crate::engine::{Error, ErrorCode, Mask, OpenOptions, Overload, Received, SendError, Statistics, Wait};
 pub use handle::Handle;
 
-use crate::address::{Flags, Layer, Parameter, Shutdown};
+use crate::address::{Parameter, Shutdown};
 use crate::batch::{Batch, Token};
 use crate::filter::Filter;
+use crate::packet::FlowKey;
 use std::sync::Arc;
-use std::time::Instant;
-
-/// How a handle is to be opened; already checked by [`verify_open`](crate::address::verify_open).
-#[derive(Clone, Debug)]
-pub struct OpenOptions {
-    /// What matches.
-    pub filter: Arc<Filter>,
-    /// The layer.
-    pub layer: Layer,
-    /// The priority; higher ones see packets first.
-    pub priority: i16,
-    /// The open flags.
-    pub flags: Flags,
-    /// What happens to packets that do not fit into the queue.
-    pub on_overload: Overload,
-}
-
-/// What happens to packets that do not fit into the queue.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Overload {
-    /// They are dropped and counted: fail closed.
-    #[default]
-    Drop,
-    /// They go on unseen, and are counted.
-    Pass,
-}
 
 /// What a backend can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,30 +29,6 @@ pub struct Capabilities {
     pub is_finite: bool,
 }
 
-/// How long to wait for the first packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// Not at all.
-    Poll,
-    /// Until this instant.
-    Until(Instant),
-    /// As long as it takes.
-    Forever,
-}
-
-/// How a receive ended that is no error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Received {
-    /// At least one packet was appended to the batch.
-    Packets,
-    /// The time is out.
-    TimedOut,
-    /// [`Backend::wake`] was called.
-    Woken,
-    /// No packet will come any more: receiving was shut down, or a finite source ended.
-    Ended,
-}
-
 /// How a handle is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -85,34 +36,6 @@ pub enum Ending {
     Completed,
     /// After an error: outputs are discarded.
     Aborted,
-}
-
-/// Which packets of a batch are meant: one `bool` each, all of them if there is no mask.
-pub type Mask<'a> = Option<&'a [bool]>;
-
-/// What a handle's end of the system has counted since it was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Statistics {
-    /// Packets that the handle could have matched.
-    pub seen: u64,
-    /// Packets handed out.
-    pub received: u64,
-    /// Packets sent, re-injected or new.
-    pub sent: u64,
-    /// Of those sent, how many had been changed.
-    pub modified: u64,
-    /// Packets received and never sent.
-    pub dropped: u64,
-    /// Packets dropped because the queue was full.
-    pub overflowed: u64,
-    /// Packets that waited too long in the queue.
-    pub expired: u64,
-    /// Packets that passed unseen because the queue was full.
-    pub passed_on_overload: u64,
-    /// Packets that could not be sent, or not be read.
-    pub errors: u64,
-    /// Checksums computed on sending because the address said that they were not final.
-    pub checksums_computed: u64,
 }
 
 /// One open handle's end of a system.
@@ -152,6 +75,14 @@ pub trait Backend: Send + Sync {
 
     /// Puts another filter in the old one's place without missing a packet that either matches.
     fn set_filter(&self, filter: Arc<Filter>) -> Result<(), Error>;
+
+    /// Lets a flow pass this handle unseen, both directions, until it ends or the handle closes. False if too many pass already;
+    /// 50 where the backend cannot.
+    fn bypass(&self, flow: FlowKey) -> Result<bool, Error> {
+        let _ = flow;
+        let message = format!("the backend {} lets no flow bypass its handles", self.name());
+        Err(Error::new(ErrorCode::NotSupported, message))
+    }
 
     /// What was counted so far.
     fn statistics(&self) -> Statistics;

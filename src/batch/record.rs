@@ -29,6 +29,8 @@ pub struct Record {
     pub time_ns: i64,
     /// Where the packet came from.
     pub origin: Origin,
+    /// The process that the packet belongs to; 0 if unknown.
+    pub process_id: u32,
     /// Whether bytes or address were changed since the backend handed the packet out; an unchanged one goes back byte
     /// for byte.
     pub changed: bool,
@@ -113,8 +115,24 @@ impl Batch {
             address: *address,
             time_ns,
             origin,
+            process_id: 0,
             changed: false,
         });
+    }
+
+    /// Appends bytes to the last packet; without one, nothing happens. Its offset table is that of all of its bytes.
+    #[inline]
+    pub fn extend_last(&mut self, bytes: &[u8]) {
+        if let Some(record) = self.records.last_mut() {
+            // The last packet's bytes need not be the buffer's last ones, once one was replaced.
+            if record.start + record.len != self.buffer.len() {
+                let start = self.buffer.len();
+                self.buffer.extend_from_within(record.start..record.start + record.len);
+                record.start = start;
+            }
+            record.len += bytes.len();
+            self.buffer.extend_from_slice(bytes);
+        }
     }
 
     /// Parses and appends a packet.

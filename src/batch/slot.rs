@@ -57,6 +57,7 @@ pub struct Slot {
     address: Address,
     time_ns: i64,
     origin: Origin,
+    process_id: u32,
     bytes_changed: bool,
     address_changed: bool,
 }
@@ -79,6 +80,7 @@ impl Slot {
             address,
             time_ns,
             origin: Origin::Injected(None),
+            process_id: 0,
             bytes_changed: false,
             address_changed: false,
         }
@@ -94,6 +96,7 @@ impl Slot {
             address: record.address,
             time_ns: record.time_ns,
             origin: record.origin,
+            process_id: record.process_id,
             bytes_changed: false,
             address_changed: false,
         })
@@ -109,6 +112,7 @@ impl Slot {
         self.address = record.address;
         self.time_ns = record.time_ns;
         self.origin = record.origin;
+        self.process_id = record.process_id;
         self.bytes_changed = false;
         self.address_changed = false;
         true
@@ -133,6 +137,7 @@ impl Slot {
     pub fn append_to(&self, batch: &mut Batch) -> Result<(), ParseError> {
         batch.push(&self.bytes, self.layout?, &self.address, self.time_ns, self.origin);
         if let Some(record) = batch.records_mut().last_mut() {
+            record.process_id = self.process_id;
             record.changed = self.bytes_changed || self.address_changed;
         }
         Ok(())
@@ -228,6 +233,11 @@ impl Slot {
     #[inline]
     pub const fn set_origin(&mut self, origin: Origin) {
         self.origin = origin;
+    }
+
+    /// The process that the packet belongs to; 0 if unknown.
+    pub const fn process_id(&self) -> u32 {
+        self.process_id
     }
 
     /// Whether bytes or address were changed since the packet was loaded.

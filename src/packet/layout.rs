@@ -63,6 +63,19 @@ pub(super) const TRUNCATED: u8 = 4;
 pub(super) const EXTENDED: u8 = 8;
 
 impl Layout {
+    /// The table of no packet, which events have and bytes that are none: nothing is there.
+    pub const EMPTY: Self = Self {
+        transport_offset: 0,
+        payload_offset: 0,
+        end_offset: 0,
+        total_len: 0,
+        fragment_offset: 0,
+        flags: 0,
+        protocol: 0,
+        version: IpVersion::V4,
+        transport: None,
+    };
+
     /// The IP version.
     #[inline]
     pub const fn version(&self) -> IpVersion {

@@ -1,6 +1,17 @@
 //! The integration tests, one binary.
 mod captures;
 mod diagnostics;
+mod engine;
+mod engine_chain;
+mod engine_end;
+mod engine_events;
+mod engine_model;
+mod engine_open;
+mod engine_queue;
+mod engine_raw;
+mod engine_send;
+mod engine_support;
+mod engine_threads;
 mod filter_explain;
 mod filter_extended;
 mod filter_properties;
@@ -18,5 +29,6 @@ mod packet_properties;
 mod packet_vectors;
 mod replay;
 mod replay_rules;
+mod spec_rows;
 mod strategies;
 mod vectors;

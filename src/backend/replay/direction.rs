@@ -124,11 +124,6 @@ impl Directions {
     }
 }
 
-/// Whether a packet stays within its host: 127/8, ::1, or both ends equal.
-pub(super) fn is_loopback(src_addr: IpAddr, dst_addr: IpAddr) -> bool {
-    src_addr == dst_addr || src_addr.is_loopback() || dst_addr.is_loopback()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,5 @@
 //! One handle of a replay, and how a packet is found in a record and offered to the handles.
-use super::direction::{Directions, is_loopback};
+use super::direction::Directions;
 use super::format::RecordMeta;
 use super::place::State;
 use crate::address::{Address, Flags, Layer, Parameter};
@@ -85,7 +85,7 @@ pub(super) fn find_packet<'a>(
     let told = meta.is_outbound.or(located.is_outbound);
     let mut address = Address::default();
     address.set_outbound(told.unwrap_or_else(|| directions.is_outbound(src_addr)));
-    address.set_loopback(is_loopback(src_addr, dst_addr));
+    address.set_loopback(packet::is_loopback(src_addr, dst_addr));
     address.set_ipv6(layout.is_ipv6());
     address.set_ip_checksum(true);
     address.set_tcp_checksum(true);

@@ -58,6 +58,10 @@ codes! {
     NoData = 232, 61, "ERROR_NO_DATA", "";
     /// The wait was ended.
     OperationAborted = 995, 125, "ERROR_OPERATION_ABORTED", "";
+    /// An overlapped operation is still under way.
+    IoIncomplete = 996, 115, "ERROR_IO_INCOMPLETE", "";
+    /// Memory that was named cannot be used.
+    NoAccess = 998, 14, "ERROR_NOACCESS", "";
     /// The driver is not running and must not be installed.
     ServiceDoesNotExist = 1060, 19, "ERROR_SERVICE_DOES_NOT_EXIST", "open once without NO_INSTALL";
     /// An impostor's time to live ran out.
@@ -124,20 +128,5 @@ impl fmt::Display for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.source.as_ref().map(|source| source as &(dyn StdError + 'static))
-    }
-}
-
-/// A batch that was sent in part.
-#[derive(Debug)]
-pub struct SendError {
-    /// How many packets went out.
-    pub sent: usize,
-    /// Why not all did.
-    pub error: Error,
-}
-
-impl From<Error> for SendError {
-    fn from(error: Error) -> Self {
-        Self { sent: 0, error }
     }
 }

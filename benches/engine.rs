@@ -1,0 +1,54 @@
+//! The engine: packets injected, received in batches and sent on, with more and more handles that they pass on the way.
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use oxidivert::address::{Flags, Layer};
+use oxidivert::batch::Batch;
+use oxidivert::engine::{Clock, Engine, Handle, Injection, OpenOptions, Overload, Received, Settings, Wait};
+use oxidivert::filter::Filter;
+use oxidivert::packet::{Builder, TcpFlags};
+use std::sync::Arc;
+
+const PACKETS: usize = 64;
+
+fn open(engine: &Engine, filter: &str, priority: i16) -> Handle {
+    let filter = Arc::new(Filter::compile(filter, Layer::Network).expect("it compiles"));
+    let on_overload = Overload::Drop;
+    let options = OpenOptions { filter, layer: Layer::Network, priority, flags: Flags::default(), on_overload };
+    engine.open(options).expect("it opens")
+}
+
+/// Injects packets, receives and sends them at `handle`, and takes what was delivered.
+fn round(engine: &Engine, packet: &[u8], handle: &Handle, batch: &mut Batch) {
+    for _ in 0..PACKETS {
+        engine.inject(packet, &Injection::default());
+    }
+    batch.clear();
+    assert_eq!(handle.receive(batch, PACKETS, Wait::Poll).expect("it receives"), Received::Packets);
+    assert_eq!(handle.send(batch, None).expect("it sends"), PACKETS);
+    engine.swap_delivered(batch);
+    assert_eq!(batch.len(), PACKETS);
+}
+
+fn pass(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("engine_pass");
+    group.throughput(Throughput::Elements(PACKETS as u64));
+    for len in [100, 1400] {
+        let builder = Builder::ipv4([192, 0, 2, 1], [198, 51, 100, 2]).tcp(50_000, 443).flags(TcpFlags::ACK);
+        let packet = builder.payload(&vec![7; len]).build().expect("a packet");
+        for further in [0, 1, 7] {
+            for clock in [Clock::Stepped, Clock::Real] {
+                let engine = Engine::new(Settings { clock, ..Settings::default() });
+                let handle = open(&engine, "outbound and tcp.DstPort == 443", 0);
+                let _passed: Vec<Handle> =
+                    (0..further).map(|at| open(&engine, "outbound and tcp.DstPort == 80", at - 4)).collect();
+                let mut batch = Batch::new();
+                group.bench_function(format!("{len}_bytes_{}_handles_{clock:?}", further + 1), |bencher| {
+                    bencher.iter(|| round(&engine, &packet, &handle, &mut batch));
+                });
+            }
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, pass);
+criterion_main!(benches);

@@ -1,0 +1,173 @@
+//! How a packet walks down the handles of its layer, and where it arrives.
+//!
+//! Rules: handles in order of [`Rank`]; a copy for those that sniff, the end of the walk at the first that drops or diverts. A
+//! sent packet begins strictly below its sender. Each handle on the way costs its filter.
+use super::clock::time_ns;
+use super::member::{Meeting, Member};
+use super::priority::Ladder;
+use crate::address::{Address, Flags};
+use crate::batch::{Batch, Origin, Record};
+use crate::packet::Layout;
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+/// What became of a packet that was injected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It arrived at the host or on the wire.
+    Passed,
+    /// A handle has it.
+    Diverted,
+    /// A handle dropped it.
+    Dropped,
+}
+
+/// Which handles may see an inbound packet, by their flag FRAGMENTS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fragments {
+    /// All.
+    Any,
+    /// A fragment: those that have the flag.
+    Wanted,
+    /// What fragments were put together to: those that lack it.
+    Unwanted,
+}
+
+impl Fragments {
+    #[inline]
+    pub(super) const fn admits(self, flags: Flags) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Wanted => flags.has(Flags::FRAGMENTS),
+            Self::Unwanted => !flags.has(Flags::FRAGMENTS),
+        }
+    }
+
+    /// The rule for a packet on the inbound path of layer NETWORK; on all others, [`Any`](Self::Any) holds.
+    #[inline]
+    pub(super) const fn of_inbound(layout: &Layout, is_reassembled: bool) -> Self {
+        if layout.is_fragment() {
+            Self::Wanted
+        } else if is_reassembled {
+            Self::Unwanted
+        } else {
+            Self::Any
+        }
+    }
+}
+
+/// A packet on its way down.
+#[derive(Clone, Copy)]
+pub(super) struct Traveller<'a> {
+    pub(super) bytes: &'a [u8],
+    /// Nothing if no handle may see it: it is no whole packet, or inbound and from this host.
+    pub(super) layout: Option<Layout>,
+    /// As handles see it, but for the mark of copies; its timestamp is the walk's.
+    pub(super) address: Address,
+    pub(super) fragments: Fragments,
+    pub(super) process_id: u32,
+}
+
+impl<'a> Traveller<'a> {
+    /// A queued packet that goes on, seen at `now`.
+    fn again(record: &Record, bytes: &'a [u8], fragments: Fragments, now: i64) -> Self {
+        let mut address = record.address;
+        address.set_timestamp(now);
+        address.set_sniffed(false);
+        Self { bytes, layout: Some(record.layout), address, fragments, process_id: record.process_id }
+    }
+}
+
+/// What reached the host or the wire.
+#[derive(Debug)]
+pub(super) struct Exit {
+    pub(super) packets: Batch,
+    pub(super) count: u64,
+    pub(super) keeps: bool,
+}
+
+impl Default for Exit {
+    fn default() -> Self {
+        Self { packets: Batch::new(), count: 0, keeps: true }
+    }
+}
+
+impl Exit {
+    #[inline]
+    fn deliver(&mut self, traveller: &Traveller<'_>) {
+        self.count += 1;
+        if self.keeps {
+            let layout = traveller.layout.unwrap_or_else(|| Layout::parse(traveller.bytes).unwrap_or(Layout::EMPTY));
+            let time_ns = time_ns(traveller.address.timestamp());
+            self.packets.push(traveller.bytes, layout, &traveller.address, time_ns, Origin::Injected(None));
+            if let Some(record) = self.packets.records_mut().last_mut() {
+                record.process_id = traveller.process_id;
+            }
+        }
+    }
+}
+
+/// Addresses that are this host's, since packets stayed within it.
+#[derive(Debug, Default)]
+pub(super) struct Host {
+    addresses: HashSet<IpAddr>,
+}
+
+/// The most addresses that a host remembers.
+const ADDRESSES_MAX: usize = 1024;
+
+impl Host {
+    pub(super) fn learn(&mut self, address: IpAddr) {
+        if self.addresses.len() < ADDRESSES_MAX {
+            self.addresses.insert(address);
+        }
+    }
+
+    /// Whether a packet between these stays within this host.
+    #[inline]
+    pub(super) fn is_loopback(&self, src_addr: IpAddr, dst_addr: IpAddr) -> bool {
+        crate::packet::is_loopback(src_addr, dst_addr)
+            || !self.addresses.is_empty() && [src_addr, dst_addr].iter().all(|address| self.addresses.contains(address))
+    }
+}
+
+impl Ladder<Member> {
+    /// Sends a packet down, from the handle at index `from` on.
+    pub(super) fn descend(&mut self, from: usize, traveller: &Traveller<'_>, exit: &mut Exit) -> Fate {
+        let Some(layout) = traveller.layout else {
+            exit.deliver(traveller);
+            return Fate::Passed;
+        };
+        let mut next = from;
+        while let Some(member) = self.at_mut(next) {
+            next += 1;
+            match member.meet(traveller, &layout) {
+                Meeting::Skips => continue,
+                Meeting::Drops => return Fate::Dropped,
+                Meeting::Takes => {}
+            }
+            let is_original = member.takes_originals();
+            let mut passed = Batch::new();
+            let is_queued = member.enqueue(traveller, layout, &mut passed);
+            if !passed.is_empty() {
+                self.pass_on(next, &passed, traveller.address.timestamp(), exit);
+            }
+            if is_original && is_queued {
+                return Fate::Diverted;
+            }
+        }
+        exit.deliver(traveller);
+        Fate::Passed
+    }
+
+    /// Lets packets that were queued go on, from the handle at index `from` on.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn pass_on(&mut self, from: usize, passed: &Batch, now: i64, exit: &mut Exit) {
+        for (index, record) in passed.records().iter().enumerate() {
+            let bytes = passed.bytes(index).unwrap_or_default();
+            let fragments = super::inject::fragments_rule(&record.address, &record.layout, false);
+            self.descend(from, &Traveller::again(record, bytes, fragments, now), exit);
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! A handle as the chain knows it: what it does with a packet that meets it, its queue, and what it counts.
+use super::bypass::Bypasses;
+use super::chain::Traveller;
+use super::clock::{TICKS_PER_MILLISECOND, time_ns};
+use super::error::{Error, ErrorCode};
+use super::options::{OpenOptions, Overload, Received};
+use super::queue::{Entry, Loss, Parts, Queue};
+use super::raw::Read;
+use super::statistics::Statistics;
+use super::wait::Bell;
+use crate::address::{Flags, Layer, Parameter};
+use crate::batch::{Batch, Origin, PacketRef, Token};
+use crate::filter::Filter;
+use crate::packet::{FlowKey, Layout};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// What a handle does with a packet.
+pub(super) enum Meeting {
+    /// Nothing.
+    Skips,
+    /// It is gone.
+    Drops,
+    /// It or a copy is queued.
+    Takes,
+}
+
+/// Whether a handle's user was told that packets grow old in its queue.
+#[derive(Debug, Default)]
+pub(super) enum AgeWarning {
+    #[default]
+    None,
+    Due(String),
+    Told,
+}
+
+/// An open handle.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) layer: Layer,
+    pub(super) priority: i16,
+    pub(super) flags: Flags,
+    pub(super) filter: Filter,
+    on_overload: Overload,
+    /// Whether packets are offered to it.
+    captures: bool,
+    pub(super) has_ended_receiving: bool,
+    pub(super) has_ended_sending: bool,
+    pub(super) queue: Queue,
+    pub(super) bell: Arc<Bell>,
+    /// Raw reads that wait; then the queue is empty.
+    pub(super) reads: VecDeque<Arc<Read>>,
+    pub(super) bypasses: Bypasses,
+    pub(super) statistics: Statistics,
+    /// Packets that were handed out and neither sent nor given up.
+    pub(super) in_hand: u64,
+    pub(super) age_warning: AgeWarning,
+    /// When and by which process it was opened.
+    pub(super) opened_at: i64,
+    pub(super) process_id: u32,
+}
+
+impl Member {
+    pub(super) fn new(options: &OpenOptions, captures: bool, opened_at: i64, process_id: u32) -> Self {
+        Self {
+            layer: options.layer,
+            priority: options.priority,
+            flags: options.flags,
+            filter: (*options.filter).clone(),
+            on_overload: options.on_overload,
+            captures,
+            has_ended_receiving: false,
+            has_ended_sending: false,
+            queue: Queue::new(options.layer),
+            bell: Arc::new(Bell::new()),
+            reads: VecDeque::new(),
+            bypasses: Bypasses::default(),
+            statistics: Statistics::default(),
+            in_hand: 0,
+            age_warning: AgeWarning::None,
+            opened_at,
+            process_id,
+        }
+    }
+
+    /// Whether what it queues are originals, which nobody else has.
+    pub(super) const fn takes_originals(&self) -> bool {
+        self.layer.has_packets() && self.flags.0 & (Flags::SNIFF.0 | Flags::DROP.0) == 0
+    }
+
+    /// Ends capturing; what is queued stays.
+    pub(super) fn end_receiving(&mut self) {
+        self.captures = false;
+        self.has_ended_receiving = true;
+        self.bypasses = Bypasses::default();
+    }
+
+    /// What the handle does with a packet, before it does it.
+    #[inline]
+    pub(super) fn meet(&mut self, traveller: &Traveller<'_>, layout: &Layout) -> Meeting {
+        if !self.captures || !traveller.fragments.admits(self.flags) {
+            return Meeting::Skips;
+        }
+        self.statistics.seen += 1;
+        if !self.bypasses.is_empty() && self.bypasses.lets_pass(traveller.bytes, layout, traveller.address.timestamp())
+        {
+            self.statistics.bypassed += 1;
+            return Meeting::Skips;
+        }
+        if !self.filter.matches(PacketRef { bytes: traveller.bytes, layout, address: &traveller.address }) {
+            return Meeting::Skips;
+        }
+        if self.flags.has(Flags::DROP) {
+            self.statistics.dropped += 1;
+            return Meeting::Drops;
+        }
+        Meeting::Takes
+    }
+
+    /// Queues a packet or event. What overload lets go on is appended to `passed`. False if this one cannot be queued at all
+    /// and goes on.
+    #[inline]
+    pub(super) fn enqueue(&mut self, traveller: &Traveller<'_>, layout: Layout, passed: &mut Batch) -> bool {
+        let lets_pass = self.on_overload == Overload::Pass && self.takes_originals();
+        let now = traveller.address.timestamp();
+        let Self { queue, statistics, .. } = self;
+        let has_room = queue.make_room(traveller.bytes.len(), now, &mut |entry, parts, loss| {
+            if note_loss(statistics, loss, lets_pass) {
+                push_entry(passed, entry, parts, Origin::Injected(None));
+            }
+        });
+        if !has_room {
+            return !note_loss(statistics, Loss::Size, lets_pass);
+        }
+        let mut address = traveller.address;
+        if self.flags.has(Flags::SNIFF) {
+            address.set_sniffed(true);
+        }
+        let len = traveller.bytes.len() as u32;
+        let was_empty = self.queue.is_empty();
+        self.queue.push(Entry { layout, address, len, process_id: traveller.process_id }, traveller.bytes);
+        if !self.reads.is_empty() {
+            self.serve_reads(now);
+        } else if was_empty {
+            self.bell.ring_one();
+        }
+        true
+    }
+
+    /// Discards what waited too long.
+    pub(super) fn expire(&mut self, now: i64) {
+        let Self { queue, statistics, .. } = self;
+        queue.expire(now, &mut |_, _, loss| {
+            note_loss(statistics, loss, false);
+        });
+    }
+
+    /// Hands queued packets out; `None` if there is nothing to do but wait.
+    #[inline]
+    pub(super) fn receive(&mut self, batch: &mut Batch, limit: usize, now: i64) -> Option<Result<Received, Error>> {
+        if self.flags.has(Flags::SEND_ONLY) {
+            let message = "a handle opened with SEND_ONLY does not receive";
+            return Some(Err(Error::new(ErrorCode::InvalidParameter, message)));
+        }
+        if self.hand_out(batch, limit, now) > 0 {
+            return Some(Ok(Received::Packets));
+        }
+        self.has_ended_receiving.then_some(Ok(Received::Ended))
+    }
+
+    #[inline]
+    fn hand_out(&mut self, batch: &mut Batch, limit: usize, now: i64) -> usize {
+        self.note_age(now);
+        self.expire(now);
+        let takes_originals = self.takes_originals();
+        let count = self.queue.hand_out(limit, |number, entry, parts| {
+            let origin = if takes_originals { Origin::Received(Token(number)) } else { Origin::Injected(None) };
+            push_entry(batch, entry, parts, origin);
+        });
+        self.statistics.received += count as u64;
+        if takes_originals {
+            self.in_hand += count as u64;
+        }
+        if !self.queue.is_empty() {
+            self.bell.ring_one();
+        }
+        count
+    }
+
+    /// Lets a flow pass from now on; what is queued of it is taken out and appended to `passed`.
+    pub(super) fn bypass(&mut self, flow: FlowKey, passed: &mut Batch, now: i64) -> bool {
+        if !self.captures || !self.layer.has_packets() || !self.bypasses.insert(flow, now) {
+            return false;
+        }
+        let takes_originals = self.takes_originals();
+        let Self { queue, bypasses, statistics, .. } = self;
+        queue.remove_selected(|entry, bytes| {
+            let is_bypassed = bypasses.lets_pass(bytes, &entry.layout, now);
+            if is_bypassed {
+                statistics.bypassed += 1;
+                if takes_originals {
+                    push_entry(passed, entry, [bytes, &[]], Origin::Injected(None));
+                }
+            }
+            is_bypassed
+        });
+        true
+    }
+
+    /// Remembers to warn if the first packet has waited for more than half of the time that it may.
+    #[inline]
+    pub(super) fn note_age(&mut self, now: i64) {
+        let Some(age) = self.queue.age(now) else { return };
+        if age > self.queue.limits.time() / 2 && matches!(self.age_warning, AgeWarning::None) {
+            self.age_warning = AgeWarning::Due(format!(
+                "packets wait {} ms in the queue and are dropped after {} ms; receive faster, narrow the filter, or raise queue_time",
+                age / TICKS_PER_MILLISECOND as u64,
+                self.queue.limits.time() / TICKS_PER_MILLISECOND as u64
+            ));
+        }
+    }
+
+    /// The warning that is due, once.
+    pub(super) fn take_warning(&mut self) -> Option<String> {
+        if !matches!(self.age_warning, AgeWarning::Due(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut self.age_warning, AgeWarning::Told) {
+            AgeWarning::Due(text) => Some(text),
+            AgeWarning::None | AgeWarning::Told => None,
+        }
+    }
+
+    /// A parameter's value.
+    pub(super) fn parameter(&self, parameter: Parameter) -> u64 {
+        self.queue.limits.value(parameter).unwrap_or_else(|| super::version(parameter))
+    }
+}
+
+/// Counts what a queue lost; whether it is let go on.
+fn note_loss(statistics: &mut Statistics, loss: Loss, lets_pass: bool) -> bool {
+    match loss {
+        Loss::Expired => statistics.expired += 1,
+        Loss::Length | Loss::Size if lets_pass => {
+            statistics.passed_on_overload += 1;
+            return true;
+        }
+        Loss::Length => statistics.overflowed += 1,
+        Loss::Size => {
+            statistics.overflowed += 1;
+            statistics.overflowed_by_size += 1;
+        }
+    }
+    false
+}
+
+/// Appends a queue's entry to a batch.
+#[inline]
+pub(super) fn push_entry(batch: &mut Batch, entry: &Entry, [head, rest]: Parts<'_>, origin: Origin) {
+    batch.push(head, entry.layout, &entry.address, time_ns(entry.address.timestamp()), origin);
+    if !rest.is_empty() {
+        batch.extend_last(rest);
+    }
+    if entry.process_id != 0
+        && let Some(record) = batch.records_mut().last_mut()
+    {
+        record.process_id = entry.process_id;
+    }
+}

@@ -1,0 +1,68 @@
+//! What addresses and ports say of a packet: which flow it belongs to, whichever way it goes, and whether it leaves its host.
+//! Never panics, never allocates.
+use super::edit::{Endpoint, read_addr, read_port};
+use super::layout::Layout;
+use std::net::IpAddr;
+
+/// Protocol, addresses and ports of a flow, whichever end a packet came from. Protocols without ports have port 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    protocol: u8,
+    lower: (IpAddr, u16),
+    upper: (IpAddr, u16),
+}
+
+impl FlowKey {
+    /// The flow of a packet; `None` for fragments, which do not all tell their ports.
+    pub fn of(bytes: &[u8], layout: &Layout) -> Option<Self> {
+        Self::with_direction(bytes, layout).map(|(key, _)| key)
+    }
+
+    /// The flow of a packet, and whether the packet comes from the flow's lower end.
+    pub fn with_direction(bytes: &[u8], layout: &Layout) -> Option<(Self, bool)> {
+        if layout.is_fragment() {
+            return None;
+        }
+        let end = |end| Some((read_addr(bytes, layout, end)?, read_port(bytes, layout, end).unwrap_or(0)));
+        let (src, dst) = (end(Endpoint::Source)?, end(Endpoint::Destination)?);
+        let (lower, upper) = (src.min(dst), src.max(dst));
+        Some((Self { protocol: layout.protocol(), lower, upper }, src == lower))
+    }
+
+    /// The IP protocol number.
+    pub const fn protocol(&self) -> u8 {
+        self.protocol
+    }
+}
+
+/// Whether a packet stays within its host by its addresses alone: 127/8, ::1, or both equal.
+#[inline]
+pub fn is_loopback(src_addr: IpAddr, dst_addr: IpAddr) -> bool {
+    src_addr == dst_addr || src_addr.is_loopback() || dst_addr.is_loopback()
+}
+
+#[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test that indexes wrongly fails")]
+mod tests {
+    use super::*;
+    use crate::packet::Builder;
+
+    #[test]
+    fn both_directions_have_one_key_and_tell_where_they_come_from() {
+        let there = Builder::ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(9, 1).build().unwrap();
+        let back = Builder::ipv4([10, 0, 0, 2], [10, 0, 0, 1]).udp(1, 9).build().unwrap();
+        let other = Builder::ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(1, 9).build().unwrap();
+        let key = |bytes: &[u8]| FlowKey::with_direction(bytes, &Layout::parse(bytes).unwrap()).unwrap();
+        assert_eq!(key(&there), (key(&back).0, true));
+        assert!(!key(&back).1);
+        assert_ne!(key(&other).0, key(&there).0);
+        assert_eq!(key(&other).0.protocol(), 17);
+    }
+
+    #[test]
+    fn fragments_have_none() {
+        let mut packet = Builder::ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(9, 1).build().unwrap();
+        packet[6] = 0x20;
+        assert_eq!(FlowKey::of(&packet, &Layout::parse(&packet).unwrap()), None);
+    }
+}
