@@ -3,6 +3,7 @@
 #   make demo    an example script over the shipped capture, into build/masked.pcapng
 #   make test    everything that is checked: lint, Rust tests, the built wheel's Python tests
 #   make lint    format, clippy, types, stub
+#   make fuzz    the fuzz targets, FUZZ_SECONDS (60) each, and how often each ran; needs rustup, for a nightly compiler
 #   make bench   every benchmark beside its peer, and one table of ratios
 #   make wheel   the wheel that is published: dist/*-manylinux_2_17_x86_64.whl
 #   make clean   removes what the above made
@@ -10,7 +11,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test lint lint-rust lint-python bench wheel clean
+.PHONY: demo test lint lint-rust lint-python fuzz bench wheel clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -23,6 +24,8 @@ export PYO3_PYTHON := $(BIN)/python
 SOURCES := Cargo.toml pyproject.toml README.md $(wildcard Cargo.lock LICENSE*) \
   $(shell find src python -name __pycache__ -prune -o -not -name '*.pyc' -not -name '*.so' -print)
 DEMO_OUTPUT := build/masked.pcapng
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS := $(basename $(notdir $(wildcard tests/fuzz/fuzz_targets/*.rs)))
 
 demo: $(VENV)/.installed-cli
 	$(BIN)/oxidivert run examples/mask_token.py "tcp.PayloadLength > 0" --read examples/traffic.pcapng --write $(DEMO_OUTPUT)
@@ -45,6 +48,23 @@ lint-python: $(VENV)/.installed-test
 	$(BIN)/ruff format --check
 	$(BIN)/python -m mypy --strict
 	$(BIN)/python -m mypy.stubtest oxidivert --mypy-config-file pyproject.toml
+
+fuzz: $(addprefix fuzz-,$(FUZZ_TARGETS))
+
+# What leads to new places goes to build/; what crashes to tests/fuzz/crashes/, where the tests find it from then on.
+.PHONY: $(addprefix fuzz-,$(FUZZ_TARGETS))
+$(addprefix fuzz-,$(FUZZ_TARGETS)): fuzz-%: build/fuzz/.installed
+	mkdir -p build/fuzz/corpus/$* tests/fuzz/crashes/$*
+	PATH="$(CURDIR)/build/fuzz/bin:$$PATH" cargo +nightly fuzz run --fuzz-dir tests/fuzz --target-dir build/fuzz/target $* \
+	  build/fuzz/corpus/$* tests/fuzz/corpus/$* tests/fuzz/crashes/$* -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 \
+	  -print_final_stats=1 -artifact_prefix=tests/fuzz/crashes/$*/ >build/fuzz/$*.log 2>&1 \
+	  || { tail -n 60 build/fuzz/$*.log; exit 1; }
+	@sed -n 's/^stat::number_of_executed_units: */$*: executions: /p' build/fuzz/$*.log
+
+build/fuzz/.installed:
+	rustup run nightly rustc --version || rustup toolchain install nightly --profile minimal --no-self-update
+	cargo install --quiet --locked --root build/fuzz cargo-fuzz
+	touch $@
 
 bench: $(VENV)/.installed-bench
 	OXIDIVERT_WINDIVERT_C="$$($(BIN)/python benches/python/windivert_c.py)" \

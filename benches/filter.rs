@@ -1,5 +1,5 @@
 //! Filters: evaluation of a parsed packet and of a batch beside libpcap's interpreter and WinDivert's own C helper, which
-//! compiles at each call, and compilation beside the latter.
+//! compiles at each call; compilation beside the latter; a large set beside a single address.
 #[path = "support/libpcap.rs"]
 mod libpcap;
 #[path = "support/windivert_c.rs"]
@@ -9,10 +9,11 @@ mod windivert_c;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use oxidivert::address::{Address, Layer};
 use oxidivert::batch::{Batch, Origin, PacketRef};
-use oxidivert::filter::Filter;
+use oxidivert::filter::{Filter, Sets};
 use oxidivert::packet::{Builder, Layout, TcpFlags};
 use std::ffi::{CStr, CString};
 use std::hint::black_box;
+use std::net::Ipv4Addr;
 use windivert_c::WindivertC;
 
 const FILTER: &str = "outbound and tcp.PayloadLength > 0 and (tcp.DstPort == 80 or tcp.DstPort == 443) \
@@ -21,6 +22,7 @@ const FILTER: &str = "outbound and tcp.PayloadLength > 0 and (tcp.DstPort == 80 
 const EXPRESSION: &CStr = c"tcp and ip[2:2] - ((ip[0] & 15) << 2) - ((tcp[12] >> 4) << 2) > 0 \
                             and (dst port 80 or dst port 443) and not dst host 10.1.2.3";
 const BATCH_LEN: usize = 256;
+const SET_LEN: usize = 10_000;
 
 fn segment(dst: [u8; 4], dst_port: u16, payload: &[u8]) -> Vec<u8> {
     let builder = Builder::ipv4([192, 0, 2, 1], dst).tcp(50_000, dst_port).flags(TcpFlags::ACK);
@@ -99,6 +101,45 @@ fn batches(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// 10,000 prefixes of 24 bits, as a blocklist has them.
+fn prefixes() -> Sets {
+    let mut sets = Sets::new();
+    let mut state = 1_u32;
+    let prefix = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        format!("{}/24", Ipv4Addr::from(state & !0xFF))
+    };
+    sets.insert("blocked", (0..SET_LEN).map(prefix)).expect("prefixes");
+    sets
+}
+
+/// A large set of prefixes beside the test of a single address, on packets from everywhere, every other one from within.
+fn sets(criterion: &mut Criterion) {
+    let mut batch = Batch::new();
+    let mut state = 1_u32;
+    for index in 0..BATCH_LEN {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let source = if index % 2 == 0 { (state & !0xFF) | 7 } else { state.rotate_left(13) };
+        let packet = Builder::ipv4(source.to_be_bytes(), [198, 51, 100, 2]).udp(5353, 53).payload(b"?").build();
+        batch
+            .push_parsed(&packet.expect("a packet"), &Address::default(), 0, Origin::Injected(None))
+            .expect("a packet");
+    }
+    let mut group = criterion.benchmark_group("filter_set");
+    group.throughput(Throughput::Elements(BATCH_LEN as u64));
+    let address = Filter::compile("ip.SrcAddr == 192.0.2.1", Layer::Network).expect("a filter");
+    let set = Filter::compile_extended("ip.SrcAddr in $blocked", Layer::Network, &prefixes()).expect("a filter");
+    let matched = batch.iter().filter(|packet| set.matches(*packet)).count();
+    assert!((BATCH_LEN / 2..BATCH_LEN).contains(&matched), "{matched}");
+    for (name, filter) in [("address", &address), ("prefixes_10000", &set)] {
+        let mut mask = Vec::new();
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| black_box(filter).matches_batch(black_box(&batch), black_box(&mut mask)));
+        });
+    }
+    group.finish();
+}
+
 fn compilation(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("filter_compile");
     assert_eq!(compiled().object(), "@WinDiv_Wb_YXWWLXX_1qaWWLYX_1dWW2mLaLZ_1dWWDxLaX_sXW5020GZAX");
@@ -112,5 +153,5 @@ fn compilation(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, evaluation, batches, compilation);
+criterion_group!(benches, evaluation, batches, sets, compilation);
 criterion_main!(benches);

@@ -8,6 +8,9 @@ mod filter_reference;
 mod filter_strategies;
 mod filter_vectors;
 mod filter_warnings;
+#[path = "../fuzz/checks.rs"]
+mod fuzz_checks;
+mod fuzz_replay;
 mod helper_vectors;
 mod packet_build;
 mod packet_edits;

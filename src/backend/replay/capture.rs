@@ -175,7 +175,10 @@ impl Capture {
         let read_error = Arc::new(Mutex::new(None));
         let mut filled = Filled { inner, pending: None, error: Arc::clone(&read_error) };
         let mut magic = [0; 4];
-        let magic_len = filled.read(&mut magic).map_err(unreadable)?;
+        let magic_len = filled.read(&mut magic).map_err(|error| match gzip_fault(&error) {
+            Some(what) => no_capture(&name, &what),
+            None => unreadable(error),
+        })?;
         if magic_len == 0 {
             return Err(no_capture(&name, "it is empty"));
         }
@@ -292,14 +295,22 @@ impl Capture {
     fn read_failed(&self) -> Error {
         let error = self.read_error.lock().unwrap_or_else(PoisonError::into_inner).take();
         let error = error.unwrap_or_else(|| io::ErrorKind::Other.into());
-        match error.kind() {
-            // Only unzipping gives these.
-            io::ErrorKind::UnexpectedEof => self.damaged("its gzip stream is cut"),
-            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
-                self.damaged(&format!("its gzip stream cannot be unzipped: {error}"))
-            }
-            _ => Error::from_io(ErrorCode::ReadFault, format!("the capture {} cannot be read on", self.name), error),
+        match gzip_fault(&error) {
+            Some(what) => self.damaged(&what),
+            None => Error::from_io(ErrorCode::ReadFault, format!("the capture {} cannot be read on", self.name), error),
         }
+    }
+}
+
+/// What is wrong with the gzip stream that is read, if it is not the reading itself.
+fn gzip_fault(error: &io::Error) -> Option<String> {
+    match error.kind() {
+        // Only unzipping gives these.
+        io::ErrorKind::UnexpectedEof => Some("its gzip stream is cut".to_owned()),
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
+            Some(format!("its gzip stream cannot be unzipped: {error}"))
+        }
+        _ => None,
     }
 }
 
