@@ -704,7 +704,8 @@ class Filter:
     def matches(self, packet: _Buffer | None, address: Address) -> bool: ...
     @overload
     def trace(self, packet: Packet, address: None = None) -> list[TraceStep]:
-        """The tests that were asked of a packet, or of bytes with their address, in order: the last one decided.
+        """The tests that were asked of a packet, or of bytes with their address, in order: the last one decided. Tests whose outcome
+        makes no difference are left out.
 
         ValueError as from `matches`, and for a packet whose bytes are none.
         """

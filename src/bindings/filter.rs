@@ -97,7 +97,8 @@ impl PyFilter {
             .map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
-    /// The tests that were asked of a packet, or of bytes with their address, in order: the last one decided.
+    /// The tests that were asked of a packet, or of bytes with their address, in order: the last one decided. Tests whose outcome
+    /// makes no difference are left out.
     ///
     /// ValueError as from `matches`, and for a packet whose bytes are none.
     #[pyo3(signature = (packet, address=None))]

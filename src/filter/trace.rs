@@ -33,7 +33,8 @@ pub struct Value {
 }
 
 impl Filter {
-    /// The tests that are asked of a packet, in order, the one that decides last; and the answer.
+    /// The tests that are asked of a packet, in order, the one that decides last; and the answer. Tests whose outcome makes no
+    /// difference are left out, so that there is none of a filter that is the same for every packet.
     pub fn trace(&self, packet: PacketRef<'_>) -> (Vec<Step>, bool) {
         self.trace_view(&View { bytes: packet.bytes, layout: Some(packet.layout), address: packet.address })
     }
@@ -52,6 +53,10 @@ impl Filter {
         // Targets lead forwards, so that this ends.
         while let Target::Test(index) = target {
             let Some(test) = tests.get(usize::from(index)) else { return (steps, false) };
+            if test.success == test.failure {
+                target = test.success;
+                continue;
+            }
             let number = bind::value(test, class, *layer, |place: Place| eval::value(place, view));
             let passed = number.is_some_and(|number| test.holds(number, sets));
             let value = number.map(|Number { negative, magnitude }| Value {

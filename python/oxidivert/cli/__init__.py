@@ -11,26 +11,30 @@ import re
 import sys
 import warnings
 from collections.abc import Callable
+from types import ModuleType
 
 import oxidivert as od
 
-from . import _netdump, _run
+from . import _filter, _netdump, _run
 from ._errors import DONE, ERROR, INTERRUPTED, CommandError
 from ._output import BrokenStdout, flush_stdout, silence_stdout
 
 __all__ = ["cli"]
 
-_COMMANDS = {"run": _run, "netdump": _netdump}
+_COMMANDS: dict[str, ModuleType] = {"run": _run, "netdump": _netdump, "filter": _filter}
 
 
 def cli(*arguments: str) -> int:
     """Runs one command line (without the program's name) and returns its exit code."""
-    command = arguments[0] if arguments and arguments[0] in _COMMANDS else None
-    prog = f"oxidivert {command}" if command else "oxidivert"
+    prog, commands, module = "oxidivert", _COMMANDS, None
+    while arguments and arguments[0] in commands:
+        prog, module = f"{prog} {arguments[0]}", commands[arguments[0]]
+        # A command with commands of its own is only their name.
+        commands, arguments = getattr(module, "COMMANDS", {}), arguments[1:]
     with warnings.catch_warnings():
         warnings.showwarning = _warning_line(prog)
         try:
-            return _dispatch(prog, command, arguments)
+            return _dispatch(prog, module, arguments)
         except CommandError as error:
             _complain(prog, str(error))
         except od.FilterError as error:
@@ -46,13 +50,12 @@ def cli(*arguments: str) -> int:
         return ERROR
 
 
-def _dispatch(prog: str, command: str | None, arguments: tuple[str, ...]) -> int:
+def _dispatch(prog: str, module: ModuleType | None, arguments: tuple[str, ...]) -> int:
     try:
-        if command is None:
-            _parser(prog).parse_args(arguments)
-            raise AssertionError("the parser of the bare program ends by itself")
-        module = _COMMANDS[command]
-        options = module.parser(prog).parse_intermixed_args(arguments[1:])
+        if module is None or hasattr(module, "COMMANDS"):
+            _parser(prog, module).parse_args(arguments)
+            raise AssertionError("the parser of commands ends by itself")
+        options = module.parser(prog).parse_intermixed_args(arguments)
     except SystemExit as end:
         # How argparse ends after its help or after a usage error, of which it has told.
         code = end.code if isinstance(end.code, int) else DONE
@@ -62,21 +65,24 @@ def _dispatch(prog: str, command: str | None, arguments: tuple[str, ...]) -> int
     return code
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    width = max(map(len, _COMMANDS))
+def _parser(prog: str, group: ModuleType | None) -> argparse.ArgumentParser:
+    """The parser of a command line that names no command, or of one that names only the group of some."""
+    commands = group.COMMANDS if group else _COMMANDS
+    width = max(map(len, commands))
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Divert, inspect, edit, drop and re-inject network packets.",
+        description=group.SUMMARY if group else "Divert, inspect, edit, drop and re-inject network packets.",
         epilog="\n".join(
             ["commands:"]
-            + [f"  {name:{width}}  {module.SUMMARY}" for name, module in _COMMANDS.items()]
-            + ["", "'oxidivert COMMAND --help' tells more about a command."]
+            + [f"  {name:{width}}  {module.SUMMARY}" for name, module in commands.items()]
+            + ["", f"'{prog} COMMAND --help' tells more about a command."]
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("command", metavar="COMMAND", choices=list(_COMMANDS), help="what to do, see below")
-    parser.add_argument("--version", action="version", version=f"oxidivert {od.__version__}")
+    parser.add_argument("command", metavar="COMMAND", choices=list(commands), help="what to do, see below")
+    if group is None:
+        parser.add_argument("--version", action="version", version=f"oxidivert {od.__version__}")
     return parser
 
 

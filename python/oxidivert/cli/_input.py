@@ -23,6 +23,11 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
 def add_capture(parser: argparse.ArgumentParser) -> None:
     """Adds the capture and how to read it."""
     parser.add_argument("--read", metavar="IN", required=True, help="the capture: pcap or pcapng, plain or gzip'd")
+    add_local(parser)
+
+
+def add_local(parser: argparse.ArgumentParser) -> None:
+    """Adds how directions are told."""
     parser.add_argument(
         "--local",
         metavar="NET",
@@ -30,6 +35,11 @@ def add_capture(parser: argparse.ArgumentParser) -> None:
         action="extend",
         help="this side's networks, such as 10.0.0.0/8, if the capture tells no directions (default: private ranges)",
     )
+
+
+def add_limit(parser: argparse.ArgumentParser) -> None:
+    """Adds where to end."""
+    parser.add_argument("--limit", metavar="N", type=_count, help="end after N packets")
 
 
 def compile_filter(text: str) -> od.Filter:
@@ -46,3 +56,10 @@ def open_replay(source: str, *, out: str | None = None, local: list[str] | None)
         return od.Replay(source, out=out, local=local)
     except ValueError as error:
         raise CommandError(str(error)) from None
+
+
+def _count(text: str) -> int:
+    count = int(text) if text.isdecimal() else 0
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no count of packets; give 1 or more")
+    return count

@@ -8,7 +8,7 @@ import json
 import oxidivert as od
 
 from ._errors import DONE, NO_MATCH
-from ._input import add_capture, add_filter, compile_filter, open_replay
+from ._input import add_capture, add_filter, add_limit, compile_filter, open_replay
 from ._lines import as_dict, hex_lines, line
 from ._output import write_line
 
@@ -23,7 +23,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     add_filter(parser)
     add_capture(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON object a line")
-    parser.add_argument("--limit", metavar="N", type=_count, help="end after N packets")
+    add_limit(parser)
     parser.add_argument("--hex", action="store_true", help="print the packets' bytes too")
     return parser
 
@@ -52,10 +52,3 @@ def _print(number: int, packet: od.Packet, options: argparse.Namespace) -> None:
     if options.hex:
         for text in hex_lines(bytes(packet)):
             write_line(text)
-
-
-def _count(text: str) -> int:
-    count = int(text) if text.isdecimal() else 0
-    if count < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no count of packets; give 1 or more")
-    return count
