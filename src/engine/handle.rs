@@ -46,10 +46,6 @@ impl Inner {
     }
 }
 
-pub(super) fn closed() -> Error {
-    Error::new(ErrorCode::InvalidHandle, "the handle is closed")
-}
-
 impl Handle {
     pub(super) fn new(
         shared: Arc<Shared>,
@@ -90,7 +86,7 @@ impl Handle {
     fn with<T>(&self, visit: impl FnOnce(&mut super::member::Member, i64) -> Result<T, Error>) -> Result<T, Error> {
         let mut state = self.shared().lock();
         let now = self.shared().ticker.now();
-        visit(state.ladders.of(self.layer()).get_mut(self.inner.rank).ok_or_else(closed)?, now)
+        visit(state.ladders.of(self.layer()).get_mut(self.inner.rank).ok_or_else(Error::closed)?, now)
     }
 
     /// Appends up to `limit` packets or events (at least one) and waits for the first one only.
@@ -103,7 +99,7 @@ impl Handle {
             None if has_waited => {
                 Some(Err(Error::new(ErrorCode::OperationAborted, "the handle was closed while it waited for a packet")))
             }
-            None => Some(Err(closed())),
+            None => Some(Err(Error::closed())),
         };
         match bell.wait_for(&shared.state, wait, attempt) {
             Waited::Done(outcome) => outcome,
@@ -120,14 +116,14 @@ impl Handle {
     pub fn send(&self, batch: &Batch, mask: Mask<'_>) -> Result<usize, SendError> {
         let Inner { shared, layer, rank, .. } = &*self.inner;
         let mut state = shared.lock();
-        let member = state.ladders.of(*layer).get_mut(*rank).ok_or_else(closed)?;
+        let member = state.ladders.of(*layer).get_mut(*rank).ok_or_else(Error::closed)?;
         let selected = || match mask {
             None => batch.len(),
             Some(mask) => mask.iter().take(batch.len()).filter(|is_selected| **is_selected).count(),
         };
         verify_sender(member, selected)?;
         let now = shared.ticker.now();
-        state.way(*layer, *rank, now).ok_or_else(closed)?.send(batch, mask)
+        state.way(*layer, *rank, now).ok_or_else(Error::closed)?.send(batch, mask)
     }
 
     /// Says that packets handed out under these tokens will never be sent.

@@ -2,7 +2,7 @@
 use super::bypass::Bypasses;
 use super::chain::Traveller;
 use super::clock::{TICKS_PER_MILLISECOND, time_ns};
-use super::error::{Error, ErrorCode};
+use super::error::Error;
 use super::options::{OpenOptions, Overload, Received};
 use super::queue::{Entry, Loss, Parts, Queue};
 use super::raw::Read;
@@ -159,8 +159,7 @@ impl Member {
     #[inline]
     pub(super) fn receive(&mut self, batch: &mut Batch, limit: usize, now: i64) -> Option<Result<Received, Error>> {
         if self.flags.has(Flags::SEND_ONLY) {
-            let message = "a handle opened with SEND_ONLY does not receive";
-            return Some(Err(Error::new(ErrorCode::InvalidParameter, message)));
+            return Some(Err(Error::send_only()));
         }
         if self.hand_out(batch, limit, now) > 0 {
             return Some(Ok(Received::Packets));

@@ -69,7 +69,9 @@ pub use event::Connection;
 pub use handle::Handle;
 pub use inject::Injection;
 pub use options::{Mask, OpenOptions, Overload, Received, SendError, Wait};
+pub(crate) use priority::{Ladder, Rank};
 pub use raw::{Completion, Overlapped, RawHandle};
+pub(crate) use send::{repair, verify_sending};
 pub use statistics::Statistics;
 
 use crate::address::{Event, Layer, Parameter};

@@ -36,6 +36,16 @@ impl<T> Default for Ladder<T> {
 }
 
 impl<T> Ladder<T> {
+    /// How many there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.rungs.len()
+    }
+
+    /// Whether there are none.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.rungs.is_empty()
+    }
+
     /// Puts a handle at its place.
     pub(crate) fn insert(&mut self, rank: Rank, handle: T) {
         let at = self.index_below(rank);

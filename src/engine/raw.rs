@@ -4,7 +4,7 @@
 //! here. Source: the checks of `WinDivertRecvEx`, `WinDivertSendEx` and their kin, in their order.
 use super::Engine;
 use super::error::{Error, ErrorCode};
-use super::handle::{Handle, closed};
+use super::handle::Handle;
 use super::inject::well_formed;
 use super::member::Member;
 use super::options::{OpenOptions, Overload, Wait};
@@ -247,9 +247,9 @@ impl RawHandle {
     fn start_read(&self, buffer_len: Option<usize>, capacity: usize) -> Result<Overlapped, Error> {
         let mut state = self.handle.shared().lock();
         let now = self.handle.shared().ticker.now();
-        let member = state.ladders.of(self.handle.layer()).get_mut(self.handle.rank()).ok_or_else(closed)?;
+        let member = state.ladders.of(self.handle.layer()).get_mut(self.handle.rank()).ok_or_else(Error::closed)?;
         if member.flags.has(Flags::SEND_ONLY) {
-            return Err(refuse("a handle opened with SEND_ONLY does not receive"));
+            return Err(Error::send_only());
         }
         let read = Arc::new(Read::new(buffer_len, capacity));
         member.reads.push_back(Arc::clone(&read));
@@ -282,12 +282,12 @@ impl RawHandle {
         let shared = self.handle.shared();
         let (layer, rank) = (self.handle.layer(), self.handle.rank());
         let mut state = shared.lock();
-        verify_sender(state.ladders.of(layer).get_mut(rank).ok_or_else(closed)?, || count)?;
+        verify_sender(state.ladders.of(layer).get_mut(rank).ok_or_else(Error::closed)?, || count)?;
         let data = data.unwrap_or_default();
         if data.is_empty() {
             return Err(Error::new(ErrorCode::InsufficientBuffer, "there are no bytes to send"));
         }
-        let mut way = state.way(layer, rank, shared.ticker.now()).ok_or_else(closed)?;
+        let mut way = state.way(layer, rank, shared.ticker.now()).ok_or_else(Error::closed)?;
         let (mut offset, mut sent, mut failure) = (0, 0, None);
         for address in addresses {
             let rest = data.get(offset..).unwrap_or_default();

@@ -39,21 +39,26 @@ pub(super) struct Counts {
     pub(super) failed: u64,
 }
 
-/// Whether a handle may send; else its packets, `count` of them, fail.
+/// Whether a handle may send.
+pub(crate) fn verify_sending(has_ended: bool, flags: Flags, layer: Layer) -> Result<(), Error> {
+    if has_ended {
+        return Err(Error::new(ErrorCode::NoData, "sending was shut down on this handle"));
+    }
+    if flags.has(Flags::RECV_ONLY) {
+        return Err(Error::new(ErrorCode::InvalidParameter, "a handle opened with RECV_ONLY does not send"));
+    }
+    if layer.has_packets() {
+        return Ok(());
+    }
+    let message = format!("layer {} has no packets to send", layer.name());
+    Err(Error::new(ErrorCode::InvalidParameter, message))
+}
+
+/// Whether a handle may send; if not, its packets, `count` of them, count as errors.
 #[inline]
 pub(super) fn verify_sender(member: &mut Member, count: impl FnOnce() -> usize) -> Result<(), Error> {
-    let refusal = if member.has_ended_sending {
-        Error::new(ErrorCode::NoData, "sending was shut down on this handle")
-    } else if member.flags.has(Flags::RECV_ONLY) {
-        Error::new(ErrorCode::InvalidParameter, "a handle opened with RECV_ONLY does not send")
-    } else if member.layer.has_packets() {
-        return Ok(());
-    } else {
-        let message = format!("layer {} has no packets to send", member.layer.name());
-        Error::new(ErrorCode::InvalidParameter, message)
-    };
-    member.statistics.errors += count() as u64;
-    Err(refusal)
+    verify_sending(member.has_ended_sending, member.flags, member.layer)
+        .inspect_err(|_| member.statistics.errors += count() as u64)
 }
 
 impl Way<'_> {
