@@ -1,4 +1,4 @@
-//! An open handle of an engine. May be used from any thread; clones share one handle, which closes with the last of them.
+//! An open handle of an engine, usable from any thread. Clones share one handle, which closes with the last of them.
 use super::error::{Error, ErrorCode};
 use super::options::{Mask, Received, SendError, Wait};
 use super::priority::Rank;
@@ -110,9 +110,10 @@ impl Handle {
 
     /// Sends the packets of a batch that `mask` selects, in order; how many went out.
     ///
-    /// A hard error (122: shorter than its IP header says; 87) ends it at that packet, what went before is out. A packet that
-    /// the stack refuses (1232: an impostor whose time to live ran out) is left out, the rest goes on, and the last such error is
-    /// told. A closed handle fails with 6, one whose sending was shut down with 232, one with RECV_ONLY with 87.
+    /// A hard error (122: shorter than its IP header says; 87) ends it at that packet, what went before is out. A
+    /// packet that the stack refuses (1232: an impostor whose time to live ran out) is left out, the rest goes on, and
+    /// the last such error is told. A closed handle fails with 6, one whose sending was shut down with 232, one with
+    /// RECV_ONLY with 87.
     pub fn send(&self, batch: &Batch, mask: Mask<'_>) -> Result<usize, SendError> {
         let Inner { shared, layer, rank, .. } = &*self.inner;
         let mut state = shared.lock();
@@ -166,8 +167,8 @@ impl Handle {
         self.with(|member, _| Ok(member.parameter(parameter)))
     }
 
-    /// Sets a parameter; a value out of range or a read-only parameter fails with 87 and changes nothing. Nothing is discarded
-    /// before the next packet comes.
+    /// Sets a parameter; a value out of range or a read-only parameter fails with 87 and changes nothing. Nothing is
+    /// discarded before the next packet comes.
     pub fn set_parameter(&self, parameter: Parameter, value: u64) -> Result<(), Error> {
         self.with(|member, _| {
             parameter.verify(value).map_err(|message| Error::new(ErrorCode::InvalidParameter, message))?;
@@ -183,11 +184,11 @@ impl Handle {
         state.set_filter(self.layer(), self.inner.rank, filter, now)
     }
 
-    /// Lets a flow pass this handle unseen, both directions, until it ends or the handle closes; what is queued of it goes on at
-    /// once. What was received of it and is sent later comes behind what passes meanwhile: send it first.
+    /// Lets a flow pass this handle unseen, both directions, until it ends or the handle closes; what is queued of it
+    /// goes on at once. What was received of it and is sent later comes behind what passes meanwhile: send it first.
     ///
-    /// False if the handle lets too many flows pass already. The end of a flow: a TCP reset, two seconds of silence after a FIN
-    /// of either side, an hour of silence on a TCP connection and three minutes on any other flow.
+    /// False if the handle lets too many flows pass already. A flow ends with a TCP reset, after two seconds of silence
+    /// once both sides have sent a FIN, and after an hour of silence on any TCP connection, three minutes otherwise.
     pub fn bypass(&self, flow: FlowKey) -> Result<bool, Error> {
         let mut state = self.shared().lock();
         let now = self.shared().ticker.now();

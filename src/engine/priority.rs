@@ -63,7 +63,8 @@ impl<T> Ladder<T> {
         self.rungs.binary_search_by(|(other, _)| rank.cmp(other)).ok()
     }
 
-    /// The index of the first handle that a packet sent from this rank meets: it passes all that are not strictly below.
+    /// The index of the first handle that a packet sent from this rank meets: it passes all that are not strictly
+    /// below.
     pub(crate) fn index_below(&self, rank: Rank) -> usize {
         self.rungs.partition_point(|(other, _)| *other >= rank)
     }

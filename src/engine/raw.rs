@@ -1,7 +1,8 @@
-//! The driver's calls as programs see them: buffers, lengths in bytes, arrays of address records, and overlapped operations.
+//! The driver's calls as programs see them: buffers, lengths in bytes, arrays of address records, and overlapped
+//! operations.
 //!
-//! For programs and tests that need the exact calls; [`Handle`] is faster and safer. What C passes as a null pointer is `None`
-//! here. Source: the checks of `WinDivertRecvEx`, `WinDivertSendEx` and their kin, in their order.
+//! For programs and tests that need the exact calls; [`Handle`] is faster and safer. What C passes as a null pointer is
+//! `None` here. Source: the checks of `WinDivertRecvEx`, `WinDivertSendEx` and their kin, in their order.
 use super::Engine;
 use super::error::{Error, ErrorCode};
 use super::handle::Handle;
@@ -200,11 +201,11 @@ impl RawHandle {
         self.recv_ex(buffer, 0, address.map(std::slice::from_mut), None)
     }
 
-    /// `WinDivertRecvEx` without an OVERLAPPED: waits for a packet, takes those that fit behind it, and tells how many bytes
-    /// they have and, in `addresses_len`, how many bytes their addresses.
+    /// `WinDivertRecvEx` without an OVERLAPPED: waits for a packet, takes those that fit behind it, and tells how many
+    /// bytes they have and, in `addresses_len`, how many bytes their addresses.
     ///
-    /// 122, with data and address written as far as they fit, for a packet that is too long; it is gone. 87 for arguments that are
-    /// wrong, 998 for memory that is missing.
+    /// 122, with data and address written as far as they fit, for a packet that is too long; it is gone. 87 for
+    /// arguments that are wrong, 998 for memory that is missing.
     pub fn recv_ex(
         &self,
         buffer: Option<&mut [u8]>,
@@ -232,8 +233,8 @@ impl RawHandle {
         completion.error.map_or(Ok(completion.data.len()), Err)
     }
 
-    /// `WinDivertRecvEx` with an OVERLAPPED: the read goes on by itself, into a buffer of `buffer_len` bytes and room for
-    /// `addresses_len` bytes of addresses.
+    /// `WinDivertRecvEx` with an OVERLAPPED: the read goes on by itself, into a buffer of `buffer_len` bytes and room
+    /// for `addresses_len` bytes of addresses.
     pub fn recv_overlapped(
         &self,
         buffer_len: Option<usize>,
@@ -263,11 +264,11 @@ impl RawHandle {
         self.send_ex(data, 0, address.map(std::slice::from_ref), ADDRESS_LEN)
     }
 
-    /// `WinDivertSendEx` without an OVERLAPPED: as many packets as there are addresses, each as long as its IP header says; their
-    /// length together.
+    /// `WinDivertSendEx` without an OVERLAPPED: as many packets as there are addresses, each as long as its IP header
+    /// says; their length together.
     ///
-    /// After a failure what was sent before remains sent: all other packets after 1232 (an impostor whose time to live ran out),
-    /// those before it after any other code.
+    /// After a failure what was sent before remains sent: all other packets after 1232 (an impostor whose time to live
+    /// ran out), those before it after any other code.
     pub fn send_ex(
         &self,
         data: Option<&[u8]>,

@@ -1,7 +1,8 @@
-//! Packets that handles send: length checks, checksum repair, the rule for impostors, and their way down from the sender.
+//! Packets that handles send: length checks, checksum repair, the rule for impostors, and their way down from the
+//! sender.
 //!
-//! Source: the driver's order of checks on Send. The caller's bytes are never changed; a packet that needs no repair is not
-//! copied.
+//! Source: the driver's order of checks on Send. The caller's bytes are never changed; a packet that needs no repair is
+//! not copied.
 use super::chain::{Exit, Host, Traveller};
 use super::error::{Error, ErrorCode};
 use super::inject::{ends, travel};
@@ -62,8 +63,8 @@ pub(super) fn verify_sender(member: &mut Member, count: impl FnOnce() -> usize) 
 }
 
 impl Way<'_> {
-    /// Sends the packets of a batch that `mask` selects. A hard error ends it; what the stack refuses is left out, and told at
-    /// the end.
+    /// Sends the packets of a batch that `mask` selects. A hard error ends it; what the stack refuses is left out, and
+    /// told at the end.
     pub(super) fn send(&mut self, batch: &Batch, mask: Mask<'_>) -> Result<usize, SendError> {
         let mut counts = Counts::default();
         let mut failure = None;
@@ -112,7 +113,8 @@ impl Way<'_> {
         self.send_one(whole, Some(record.layout.without_rest()), &record.address, record.process_id)
     }
 
-    /// Sends a packet of the right length. Nothing is known of one whose offset table is missing, so that no handle sees it.
+    /// Sends a packet of the right length. Nothing is known of one whose offset table is missing, so that no handle
+    /// sees it.
     pub(super) fn send_one(
         &mut self,
         bytes: &[u8],
@@ -199,8 +201,8 @@ fn open_checksums(layout: Option<&Layout>, address: &Address) -> bool {
     is_open || !layout.is_ipv6() && !address.ip_checksum()
 }
 
-/// Computes the checksums that the address leaves open (never those of ICMP), and takes one hop off an impostor. How many were
-/// computed; an impostor whose time to live ran out is refused.
+/// Computes the checksums that the address leaves open (never those of ICMP), and takes one hop off an impostor. How
+/// many were computed; an impostor whose time to live ran out is refused.
 pub(crate) fn repair(bytes: &mut [u8], layout: Option<&Layout>, address: &Address) -> Result<u64, Error> {
     let mut computed = 0;
     if let Some(layout) = layout.filter(|layout| open_checksums(Some(layout), address)) {

@@ -161,7 +161,8 @@ impl State {
         Some(Way { ladder, exit, host, scratch, from, layer, now })
     }
 
-    /// Closes a handle: what it had queued and nobody received goes on from its place. Its last counts; `None` if it is closed.
+    /// Closes a handle: what it had queued and nobody received goes on from its place. Its last counts; `None` if it is
+    /// closed.
     pub(super) fn close(&mut self, layer: Layer, rank: Rank, now: i64) -> Option<Statistics> {
         let member = self.ladders.of(layer).get_mut(rank)?;
         member.end_receiving();
@@ -201,8 +202,8 @@ impl State {
         }
     }
 
-    /// Puts another filter in the place of a handle's. Observers hear of it as with the driver, which needs a new handle for it:
-    /// the new one opens, the old one closes.
+    /// Puts another filter in the place of a handle's. Observers hear of it as with the driver, which needs a new
+    /// handle for it: the new one opens, the old one closes.
     pub(super) fn set_filter(&mut self, layer: Layer, rank: Rank, filter: &Filter, now: i64) -> Result<(), Error> {
         verify_filter(filter, layer)?;
         let member = self.ladders.of(layer).get_mut(rank).ok_or_else(Error::closed)?;
