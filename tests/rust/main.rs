@@ -2,6 +2,7 @@
 mod captures;
 mod diagnostics;
 mod engine;
+mod engine_bytes;
 mod engine_chain;
 mod engine_end;
 mod engine_events;
