@@ -4,17 +4,21 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from types import GenericAlias
-from typing import Final, Generic, Literal, Self, SupportsIndex, TypeAlias, TypeVar, final, overload
+from typing import Any, Final, Generic, Literal, Self, SupportsIndex, TypeAlias, TypeVar, final, overload
 
 from ._enums import ChecksumFlag, Direction, Event, Flag, Layer, Shutdown
 from ._exceptions import FilterWarning
 from ._expression import Expression
+from ._process import Process
 
 __all__ = [
     "Address",
     "Batch",
     "EndpointData",
+    "Engine",
+    "EngineFlow",
     "Filter",
+    "FlowEvent",
     "Handle",
     "IcmpHeader",
     "Icmpv6Header",
@@ -25,7 +29,9 @@ __all__ = [
     "Packet",
     "ParsedPacket",
     "ReflectData",
+    "ReflectEvent",
     "Replay",
+    "SocketEvent",
     "Statistics",
     "TcpHeader",
     "TraceStep",
@@ -68,6 +74,7 @@ _Object: TypeAlias = object
 _Buffer: TypeAlias = bytes | bytearray | memoryview
 _IpAddress: TypeAlias = IPv4Address | IPv6Address
 _Member: TypeAlias = int | str | range | _IpAddress | IPv4Network | IPv6Network
+_BackendArgument: TypeAlias = Literal["auto", "windivert", "nfqueue"] | Replay | Engine
 _Sets: TypeAlias = Mapping[str, Iterable[_Member | tuple[_Member, _Member]]]
 _Item = TypeVar("_Item", covariant=True)
 
@@ -585,14 +592,16 @@ class Packet:
     def protocol(self) -> int | None:
         """Final IP protocol number (6 TCP, 17 UDP, 1 ICMP, 58 ICMPv6, …), or None if the bytes are no packet."""
     @property
+    def process(self) -> Process | None:
+        """The process that the packet belongs to, as far as the backend knows; None if it does not. On an engine that is what
+        `inject` was given.
+        """
+    @property
     def is_fragment(self) -> bool:
         """Whether the packet is an IP fragment; an IPv6 atomic fragment counts."""
     @property
     def time_ns(self) -> int:
         """Capture time in nanoseconds since the Unix epoch; 0 if unknown."""
-    @property
-    def process(self) -> None:
-        """The process that the packet belongs to; None where it is not known, as in replays."""
     @property
     def data(self) -> memoryview:
         """All bytes, as a read-only memoryview; assigning replaces them (they must be a packet)."""
@@ -916,6 +925,186 @@ class Replay:
         """How much of the source was read: bytes, and how many there are."""
 
 @final
+class Engine:
+    """A small network stack in process, and handles on it that behave as WinDivert's: `open(..., backend=engine)`.
+
+    `inject` sends a packet on its way, which it has gone before the call returns, as far as no handle holds it; `delivered` lists
+    what reached the host or the wire. `flow` and `socket_event` tell handles of the other layers. Engines are independent of
+    each other, and everything may be used from any thread.
+
+    `clock`: "stepped" stands still but for `advance`, so that timestamps and queue times are the same in every run; "real" is
+    the system's.
+    """
+
+    def __new__(cls, clock: Literal["stepped", "real"] = "stepped") -> Self: ...
+    def inject(
+        self,
+        packet: Packet | _Buffer,
+        outbound: bool = True,
+        *,
+        loopback: bool = False,
+        forwarded: bool = False,
+        reassembled: bool = False,
+        interface_index: int = 1,
+        process: int | None = None,
+    ) -> None:
+        """Sends a packet, or the bytes of one, on its way: from this host's programs (`outbound`) or from the wire; with
+        `loopback` between two addresses of this host, with `forwarded` through it (layer NETWORK_FORWARD). `reassembled`:
+        it was put together from fragments. `process`: the number of the process that it belongs to.
+
+        Its checksums are taken to be final. Bytes that are no packet pass untouched.
+        """
+    @property
+    def delivered(self) -> list[Packet]:
+        """The packets that reached the host or the wire, in order; `packet.direction` tells which. Always the same list, so that a
+        test may clear it between its steps.
+        """
+    def flow(
+        self,
+        *,
+        local_addr: _IpAddress | str | None = None,
+        remote_addr: _IpAddress | str | None = None,
+        local_port: int = 0,
+        remote_port: int = 0,
+        protocol: int = 6,
+        process_id: int = 0,
+        endpoint_id: int = 0,
+        parent_endpoint_id: int = 0,
+        outbound: bool = True,
+        loopback: bool = False,
+    ) -> EngineFlow:
+        """A flow begins: handles of layer FLOW are told, and told again when the answer's `end` is called."""
+    def socket_event(
+        self,
+        event: Event | int,
+        *,
+        local_addr: _IpAddress | str | None = None,
+        remote_addr: _IpAddress | str | None = None,
+        local_port: int = 0,
+        remote_port: int = 0,
+        protocol: int = 6,
+        process_id: int = 0,
+        endpoint_id: int = 0,
+        parent_endpoint_id: int = 0,
+        loopback: bool = False,
+    ) -> bool:
+        """A socket operation happens (`event`: SOCKET_BIND to SOCKET_CLOSE): handles of layer SOCKET are told. Whether they allow it."""
+    def advance(self, seconds: float) -> None:
+        """Moves a stepped clock on by so many seconds. DivertError 50 with the system's clock."""
+
+@final
+class EngineFlow:
+    """A flow that began on an engine."""
+
+    def end(self) -> bool:
+        """The flow ends: handles of layer FLOW that were open when it began are told. False if it has ended before."""
+
+@final
+class FlowEvent:
+    """A flow that began or ended (layer FLOW)."""
+
+    @property
+    def address(self) -> Address:
+        """A copy of the event's address record."""
+    @property
+    def event(self) -> Event:
+        """What happened."""
+    @property
+    def timestamp(self) -> int:
+        """When it happened, in ticks of the raw clock."""
+    @property
+    def process_id(self) -> int:
+        """The process; 0 if unknown."""
+    @property
+    def local_addr(self) -> _IpAddress:
+        """The local address."""
+    @property
+    def remote_addr(self) -> _IpAddress:
+        """The remote address."""
+    @property
+    def local_port(self) -> int:
+        """The local port, or the ICMP type."""
+    @property
+    def remote_port(self) -> int:
+        """The remote port."""
+    @property
+    def protocol(self) -> int:
+        """The IP protocol number."""
+    @property
+    def endpoint_id(self) -> int:
+        """The endpoint's number."""
+    @property
+    def parent_endpoint_id(self) -> int:
+        """The number of the endpoint that this one came from."""
+
+@final
+class SocketEvent:
+    """A socket operation (layer SOCKET). Unless the handle only watches (SNIFF), the operation was blocked."""
+
+    @property
+    def address(self) -> Address:
+        """A copy of the event's address record."""
+    @property
+    def event(self) -> Event:
+        """What happened."""
+    @property
+    def timestamp(self) -> int:
+        """When it happened, in ticks of the raw clock."""
+    @property
+    def process_id(self) -> int:
+        """The process; 0 if unknown."""
+    @property
+    def local_addr(self) -> _IpAddress:
+        """The local address."""
+    @property
+    def remote_addr(self) -> _IpAddress:
+        """The remote address."""
+    @property
+    def local_port(self) -> int:
+        """The local port, or the ICMP type."""
+    @property
+    def remote_port(self) -> int:
+        """The remote port."""
+    @property
+    def protocol(self) -> int:
+        """The IP protocol number."""
+    @property
+    def endpoint_id(self) -> int:
+        """The endpoint's number."""
+    @property
+    def parent_endpoint_id(self) -> int:
+        """The number of the endpoint that this one came from."""
+
+@final
+class ReflectEvent:
+    """A handle that opened or closed (layer REFLECT)."""
+
+    @property
+    def address(self) -> Address:
+        """A copy of the event's address record."""
+    @property
+    def event(self) -> Event:
+        """What happened."""
+    @property
+    def timestamp(self) -> int:
+        """When it happened, in ticks of the raw clock."""
+    @property
+    def process_id(self) -> int:
+        """The process that opened the handle."""
+    @property
+    def layer(self) -> Layer:
+        """The handle's layer."""
+    @property
+    def priority(self) -> int:
+        """The handle's priority."""
+    @property
+    def flags(self) -> Flag:
+        """The handle's open flags."""
+    @property
+    def filter(self) -> Filter | None:
+        """The handle's filter; None if what the driver tells of it is no object."""
+
+@final
 class ParsedPacket:
     """Where the headers of a packet lie, in bytes from the start of the data; None for what is absent."""
 
@@ -956,13 +1145,14 @@ class ParsedPacket:
     def __ne__(self, other: object, /) -> bool: ...
     __hash__: None  # type: ignore[assignment]
 
+@overload
 def open(
     filter: str | Filter | Expression = "true",
     *,
-    layer: Layer | int = 0,
+    layer: Literal[Layer.NETWORK, Layer.NETWORK_FORWARD, 0, 1] = 0,
     priority: int = 0,
     flags: Flag | int = 0,
-    backend: Literal["auto", "windivert", "nfqueue"] | Replay = "auto",
+    backend: _BackendArgument = "auto",
     dialect: Literal["windivert", "extended"] = "extended",
     sets: _Sets | None = None,
     on_overload: Literal["drop", "pass"] = "drop",
@@ -975,6 +1165,58 @@ def open(
     (DivertError 87), filter (FilterError), backend.
     """
 
+@overload
+def open(
+    filter: str | Filter | Expression = "true",
+    *,
+    layer: Literal[Layer.FLOW, 2],
+    priority: int = 0,
+    flags: Flag | int = 0,
+    backend: _BackendArgument = "auto",
+    dialect: Literal["windivert", "extended"] = "extended",
+    sets: _Sets | None = None,
+    on_overload: Literal["drop", "pass"] = "drop",
+    processes: bool = False,
+) -> Handle[FlowEvent]: ...
+@overload
+def open(
+    filter: str | Filter | Expression = "true",
+    *,
+    layer: Literal[Layer.SOCKET, 3],
+    priority: int = 0,
+    flags: Flag | int = 0,
+    backend: _BackendArgument = "auto",
+    dialect: Literal["windivert", "extended"] = "extended",
+    sets: _Sets | None = None,
+    on_overload: Literal["drop", "pass"] = "drop",
+    processes: bool = False,
+) -> Handle[SocketEvent]: ...
+@overload
+def open(
+    filter: str | Filter | Expression = "true",
+    *,
+    layer: Literal[Layer.REFLECT, 4],
+    priority: int = 0,
+    flags: Flag | int = 0,
+    backend: _BackendArgument = "auto",
+    dialect: Literal["windivert", "extended"] = "extended",
+    sets: _Sets | None = None,
+    on_overload: Literal["drop", "pass"] = "drop",
+    processes: bool = False,
+) -> Handle[ReflectEvent]: ...
+@overload
+def open(
+    filter: str | Filter | Expression = "true",
+    *,
+    layer: Layer | int,
+    priority: int = 0,
+    flags: Flag | int = 0,
+    backend: _BackendArgument = "auto",
+    dialect: Literal["windivert", "extended"] = "extended",
+    sets: _Sets | None = None,
+    on_overload: Literal["drop", "pass"] = "drop",
+    processes: bool = False,
+) -> Handle[Any]: ...
 def _run_passthrough(handle: Handle[Packet], batch: int = 64) -> int:
     """The loop of `run` with a callback in Rust that does nothing: what a callback's cost is measured against."""
 

@@ -1,7 +1,7 @@
 //! An open handle: a backend's end, what was given back to the head of its queue, and the rules that all backends share.
 //!
 //! May be used from any thread. Holds no lock while it waits.
-use super::{Backend, Ending, Error, ErrorCode, Mask, Received, SendError, Wait};
+use super::{Backend, Ending, Error, Mask, Received, SendError, Wait};
 use crate::address::{Flags, Layer, Shutdown};
 use crate::batch::{Batch, Origin, Token};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -70,7 +70,7 @@ impl Handle {
     }
 
     fn verify_open(&self) -> Result<(), Error> {
-        if self.is_closed() { Err(Error::new(ErrorCode::InvalidHandle, "the handle is closed")) } else { Ok(()) }
+        if self.is_closed() { Err(Error::closed()) } else { Ok(()) }
     }
 
     fn head(&self) -> MutexGuard<'_, Batch> {

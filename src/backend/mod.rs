@@ -76,8 +76,8 @@ pub trait Backend: Send + Sync {
     /// Puts another filter in the old one's place without missing a packet that either matches.
     fn set_filter(&self, filter: Arc<Filter>) -> Result<(), Error>;
 
-    /// Lets a flow pass this handle unseen, both directions, until it ends or the handle closes. False if too many pass already;
-    /// 50 where the backend cannot.
+    /// Lets a flow pass this handle unseen, both directions, until it ends or the handle closes. False if too many pass
+    /// already; 50 where the backend cannot.
     fn bypass(&self, flow: FlowKey) -> Result<bool, Error> {
         let _ = flow;
         let message = format!("the backend {} lets no flow bypass its handles", self.name());

@@ -1,5 +1,6 @@
 //! `Batch`: a sequence of packets over one buffer.
 use super::error::OrRaise;
+use super::event::item;
 use super::filter::PyFilter;
 use super::filter_source::Dialect;
 use super::mask::PyMask;
@@ -35,6 +36,22 @@ impl PyBatch {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The packet or event at `index`.
+    fn item_at(&self, py: Python<'_>, index: usize) -> PyResult<Py<PyAny>> {
+        let mut event = Batch::new();
+        {
+            let state = self.lock();
+            let layer = state.batch.records().get(index).and_then(|record| record.address.layer());
+            if layer.is_some_and(|layer| !layer.has_packets()) {
+                event.append_from(&state.batch, index);
+            }
+        }
+        if !event.is_empty() {
+            return item(py, &event, 0);
+        }
+        self.packet_at(py, index).map(Py::into_any)
     }
 
     fn packet_at(&self, py: Python<'_>, index: usize) -> PyResult<Py<PyPacket>> {
@@ -122,11 +139,11 @@ impl PyBatch {
         self.lock().packets.len()
     }
 
-    fn __getitem__(&self, py: Python<'_>, index: isize) -> PyResult<Py<PyPacket>> {
+    fn __getitem__(&self, py: Python<'_>, index: isize) -> PyResult<Py<PyAny>> {
         let len = self.__len__();
         let place = if index < 0 { index.checked_add_unsigned(len) } else { Some(index) };
         match place.and_then(|place| usize::try_from(place).ok()) {
-            Some(place) => self.packet_at(py, place),
+            Some(place) => self.item_at(py, place),
             None => Err(PyIndexError::new_err(format!("the batch has {len} packets"))),
         }
     }
@@ -153,9 +170,9 @@ impl PyBatchIterator {
         slf
     }
 
-    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyPacket>>> {
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         let batch = self.batch.get();
         let index = self.next.fetch_add(1, Ordering::Relaxed);
-        if index < batch.__len__() { batch.packet_at(py, index).map(Some) } else { Ok(None) }
+        if index < batch.__len__() { batch.item_at(py, index).map(Some) } else { Ok(None) }
     }
 }

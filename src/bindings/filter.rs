@@ -43,6 +43,14 @@ impl PyFilter {
         Bound::new(argument.py(), Self::compile(&Source::new(argument, dialect, sets)?, layer, argument.py())?)
     }
 
+    /// The filter of an object's bytes, with or without a NUL behind them; `None` if they are none.
+    pub(super) fn from_object(py: Python<'_>, object: &[u8], layer: Layer) -> PyResult<Option<Py<Self>>> {
+        let text = object.split(|byte| *byte == 0).next().and_then(|object| std::str::from_utf8(object).ok());
+        let filter = text.and_then(|text| Filter::compile(text, layer).ok());
+        let filter = filter.map(|filter| Self { core: Arc::new(filter), dialect: Dialect::WinDivert });
+        filter.map(|filter| Py::new(py, filter)).transpose()
+    }
+
     fn compile(source: &Source<'_>, layer: Layer, py: Python<'_>) -> PyResult<Self> {
         let filter = Self { core: Arc::new(source.compile(layer)?), dialect: source.dialect };
         let warnings = filter.core.warnings();

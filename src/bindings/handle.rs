@@ -2,8 +2,10 @@
 use super::address::PyAddress;
 use super::batch::PyBatch;
 use super::buffer::BytesLike;
+use super::engine::PyEngine;
 use super::enums::{flag_member, layer_member};
 use super::error::{OrRaise, refuse};
+use super::event::item;
 use super::filter::PyFilter;
 use super::filter_source::Dialect;
 use super::mask::PyMask;
@@ -13,7 +15,7 @@ use super::run::{OnError, receive, run, run_passthrough};
 use super::statistics::PyStatistics;
 use crate::address::{Flags, Layer, Parameter, Shutdown, verify_open};
 use crate::backend::{Ending, ErrorCode, Handle, OpenOptions, Overload, System};
-use crate::batch::{Batch, Origin, Slot};
+use crate::batch::{Batch, Origin};
 use crate::packet::ParseError;
 use pyo3::exceptions::{PyResourceWarning, PyTypeError, PyUserWarning, PyValueError};
 use pyo3::prelude::*;
@@ -46,12 +48,12 @@ fn deadline(timeout: Option<f64>) -> PyResult<Option<Instant>> {
 }
 
 impl PyHandle {
-    fn receive_one(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<Option<PyPacket>> {
+    fn receive_one(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<Option<Py<PyAny>>> {
         let mut batch = Batch::new();
         if !receive(py, &self.core, &mut batch, 1, deadline)? {
             return Ok(None);
         }
-        Ok(Slot::from_batch(&batch, 0).map(PyPacket::from_slot))
+        item(py, &batch, 0).map(Some)
     }
 
     fn parameter(&self, parameter: Parameter) -> u64 {
@@ -130,7 +132,7 @@ impl PyHandle {
     ///
     /// HandleShutdownError (232) after a receive shutdown or the end of a replay, HandleClosedError after close.
     #[pyo3(signature = (timeout=None))]
-    fn recv(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<PyPacket>> {
+    fn recv(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<Py<PyAny>>> {
         self.receive_one(py, deadline(timeout)?)
     }
 
@@ -232,7 +234,7 @@ impl PyHandle {
         slf
     }
 
-    fn __next__(&self, py: Python<'_>) -> PyResult<Option<PyPacket>> {
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         match self.receive_one(py, None) {
             Err(error)
                 if error.is_instance_of::<super::error::HandleShutdownError>(py)
@@ -440,17 +442,23 @@ fn system_from(py: Python<'_>, backend: Option<&Bound<'_, PyAny>>, flags: Flags)
     if let Some(replay) = backend.and_then(|backend| backend.cast::<PyReplay>().ok()) {
         return Ok(replay.get().system());
     }
+    if let Some(engine) = backend.and_then(|backend| backend.cast::<PyEngine>().ok()) {
+        return Ok(engine.get().system());
+    }
     let name = match backend {
         Some(backend) => backend.extract::<String>().map_err(|_| {
-            PyTypeError::new_err("backend is 'auto', 'windivert', 'nfqueue' or an object such as Replay(...)")
+            PyTypeError::new_err(
+                "backend is 'auto', 'windivert', 'nfqueue' or an object such as Replay(...) or Engine()",
+            )
         })?,
         None => String::from("auto"),
     };
     match name.as_str() {
         "auto" | "windivert" | "nfqueue" => {}
         _ => {
-            let message =
-                format!("backend is 'auto', 'windivert', 'nfqueue' or an object such as Replay(...), not {name:?}");
+            let message = format!(
+                "backend is 'auto', 'windivert', 'nfqueue' or an object such as Replay(...) or Engine(), not {name:?}"
+            );
             return Err(PyValueError::new_err(message));
         }
     }
@@ -458,6 +466,6 @@ fn system_from(py: Python<'_>, backend: Option<&Bound<'_, PyAny>>, flags: Flags)
         return Err(refuse(py, ErrorCode::ServiceDoesNotExist, "no live backend is running"));
     }
     let message = "this version has no live backend for this system yet; work on a capture with backend=Replay(\"in.pcapng\", \
-                   out=\"out.pcapng\") (an in-process Engine is in work too)";
+                   out=\"out.pcapng\"), or in process with backend=Engine()";
     Err(refuse(py, ErrorCode::NotSupported, message))
 }

@@ -4,8 +4,10 @@ mod address;
 mod batch;
 mod buffer;
 mod build;
+mod engine;
 mod enums;
 mod error;
+mod event;
 mod filter;
 mod filter_source;
 mod handle;
@@ -29,6 +31,10 @@ mod _native {
     use super::batch::PyBatch;
     #[pymodule_export]
     use super::build::{icmp, icmp_echo, icmp_unreachable, other, tcp, udp};
+    #[pymodule_export]
+    use super::engine::{PyEngine, PyEngineFlow};
+    #[pymodule_export]
+    use super::event::{PyFlowEvent, PyReflectEvent, PySocketEvent};
     #[pymodule_export]
     use super::filter::{PyFilter, PyTraceStep, filter_fields};
     #[pymodule_export]

@@ -12,7 +12,7 @@ use crate::batch::{Origin, Slot};
 use crate::packet::{self, Endpoint, Layout, Transport};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyMemoryView};
+use pyo3::types::{PyBytes, PyMemoryView, PyType};
 use std::sync::OnceLock;
 
 /// The views that a packet has handed out. They hold the slot and not the packet, so there is no cycle.
@@ -61,6 +61,8 @@ impl Views {
         )
     }
 }
+
+static PROCESS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
 /// One packet: bytes, address, and typed views of its headers.
 ///
@@ -266,17 +268,20 @@ impl PyPacket {
         self.has(Layout::is_fragment)
     }
 
+    /// The process that the packet belongs to, as far as the backend knows; None if it does not. On an engine that is what
+    /// `inject` was given.
+    #[getter]
+    fn process<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match self.slot().lock().process_id() {
+            0 => Ok(None),
+            number => PROCESS.import(py, "oxidivert._process", "Process")?.call1((number,)).map(Some),
+        }
+    }
+
     /// Capture time in nanoseconds since the Unix epoch; 0 if unknown.
     #[getter]
     fn time_ns(&self) -> i64 {
         self.slot.lock().time_ns()
-    }
-
-    /// The process that the packet belongs to; None where it is not known, as in replays.
-    #[getter]
-    #[expect(clippy::unused_self, reason = "a getter has one")]
-    fn process(&self) -> Option<Py<PyAny>> {
-        None
     }
 
     /// All bytes, as a read-only memoryview; assigning replaces them (they must be a packet).

@@ -1,5 +1,6 @@
 //! The callback loop. The interpreter is attached only while a batch's packets are handed out.
 use super::error::{OrRaise, divert_error};
+use super::event::item;
 use super::packet::PyPacket;
 use super::recycle::Recycler;
 use crate::backend::{Error, ErrorCode, Handle, Received, SendError, Wait};
@@ -131,11 +132,37 @@ pub(super) fn run(
     if !callback.is_callable() {
         return Err(PyTypeError::new_err("run needs a callable that takes a packet"));
     }
+    if !handle.layer().has_packets() {
+        return run_events(py, handle, callback, limit, on_error);
+    }
     let mut recycler = Recycler::new(py)?;
     drive(py, handle, limit, |round, py| {
         for index in 0..round.batch.len() {
             hand_out(py, handle, callback, &mut recycler, round, index, on_error)
                 .map_err(|error| Stopped { index, error })?;
+        }
+        Ok(())
+    })
+}
+
+/// The loop on layers that have events, which never sends.
+fn run_events(
+    py: Python<'_>,
+    handle: &Handle,
+    callback: &Bound<'_, PyAny>,
+    limit: usize,
+    on_error: OnError,
+) -> PyResult<u64> {
+    drive(py, handle, limit, |round, py| {
+        for index in 0..round.batch.len() {
+            let told = item(py, &round.batch, index).and_then(|event| callback.call1((event,)));
+            round.mask.push(false);
+            let Err(error) = told.and_then(|answer| judge(&answer)) else { continue };
+            note_number(py, &error, round.handled + index as u64 + 1);
+            if on_error == OnError::Raise || !error.is_instance_of::<PyException>(py) {
+                return Err(Stopped { index, error });
+            }
+            log(py, error, OnError::Drop).map_err(|error| Stopped { index, error })?;
         }
         Ok(())
     })

@@ -1,8 +1,9 @@
 //! Flows that pass a handle unseen, both directions, until they end.
 //!
-//! A TCP connection ends with a reset, or [`LINGER`] after the last packet once both sides have sent a FIN, so that the last
-//! acknowledgement and repeated segments still pass; a SYN behind a FIN opens a new connection, which is seen from there on.
-//! Any other flow ends when it was idle for long: an hour with TCP, three minutes otherwise. Fragments tell no flow and are seen.
+//! A TCP connection ends with a reset, or [`LINGER`] after the last packet once both sides have sent a FIN, so that the
+//! last acknowledgement and repeated segments still pass; a SYN behind a FIN opens a new connection, which is seen from
+//! there on. Any other flow ends when it was idle for long: an hour with TCP, three minutes otherwise. Fragments tell
+//! no flow and are seen.
 use super::clock::TICKS_PER_SECOND;
 use crate::packet::{self, FlowKey, Layout, fields::tcp};
 use std::collections::HashMap;

@@ -1,7 +1,7 @@
 //! How a packet walks down the handles of its layer, and where it arrives.
 //!
-//! Rules: handles in order of [`Rank`]; a copy for those that sniff, the end of the walk at the first that drops or diverts. A
-//! sent packet begins strictly below its sender. Each handle on the way costs its filter.
+//! Rules: handles by rank; a copy for those that sniff, the end of the walk at the first that drops or
+//! diverts. A sent packet begins strictly below its sender. Each handle on the way costs its filter.
 use super::clock::time_ns;
 use super::member::{Meeting, Member};
 use super::priority::Ladder;
@@ -73,7 +73,6 @@ impl<'a> Traveller<'a> {
     fn again(record: &Record, bytes: &'a [u8], fragments: Fragments, now: i64) -> Self {
         let mut address = record.address;
         address.set_timestamp(now);
-        address.set_sniffed(false);
         Self { bytes, layout: Some(record.layout), address, fragments, process_id: record.process_id }
     }
 }

@@ -1,7 +1,7 @@
 //! The clock that stamps packets and lets them expire: the system's, or one that the test advances.
 //!
-//! It counts ticks of 100 ns since the Unix epoch and never goes back. A stepped clock starts at [`STEPPED_START`] and stands
-//! still between calls. Neither has to do with how long a receive waits, which is real time.
+//! It counts ticks of 100 ns since the Unix epoch and never goes back. A stepped clock starts at [`STEPPED_START`] and
+//! stands still between calls. Neither has to do with how long a receive waits, which is real time.
 use super::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

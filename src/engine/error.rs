@@ -96,6 +96,16 @@ impl Error {
         Self { code, message: message.into(), source: Some(source) }
     }
 
+    /// The handle is closed; every backend says so in these words, like the refusals below.
+    pub(crate) fn closed() -> Self {
+        Self::new(ErrorCode::InvalidHandle, "the handle is closed")
+    }
+
+    /// A handle that only sends was asked for packets.
+    pub(crate) fn send_only() -> Self {
+        Self::new(ErrorCode::InvalidParameter, "a handle opened with SEND_ONLY does not receive")
+    }
+
     /// The Windows code.
     pub const fn code(&self) -> ErrorCode {
         self.code

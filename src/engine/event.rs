@@ -1,7 +1,7 @@
 //! What layers without packets tell: flows that begin and end, socket operations, handles that open and close.
 //!
-//! Events are matched like packets and queued without bytes, but for REFLECT, whose bytes are the handle's filter object with a
-//! NUL behind it. What an event does not tell is zero.
+//! Events are matched like packets and queued without bytes, but for REFLECT, whose bytes are the handle's filter
+//! object with a NUL behind it. What an event does not tell is zero.
 use super::chain::{Fragments, Traveller};
 use super::member::{Meeting, Member};
 use super::priority::Ladder;
@@ -142,8 +142,8 @@ impl Flows {
     }
 }
 
-/// Tells the handles of a socket operation; whether it is allowed. The first that matches and does not only watch blocks it,
-/// and those below never hear of it. A close is never blocked.
+/// Tells the handles of a socket operation; whether it is allowed. The first that matches and does not only watch
+/// blocks it, and those below never hear of it. A close is never blocked.
 pub(super) fn socket_event(ladder: &mut Ladder<Member>, connection: &Connection, event: Event, now: i64) -> bool {
     let is_close = event == Event::SocketClose;
     let mut address = connection.address(Layer::Socket, event, now);

@@ -1,4 +1,4 @@
-//! An open handle of an engine. May be used from any thread; clones share one handle, which closes with the last of them.
+//! An open handle of an engine, usable from any thread. Clones share one handle, which closes with the last of them.
 use super::error::{Error, ErrorCode};
 use super::options::{Mask, Received, SendError, Wait};
 use super::priority::Rank;
@@ -46,10 +46,6 @@ impl Inner {
     }
 }
 
-pub(super) fn closed() -> Error {
-    Error::new(ErrorCode::InvalidHandle, "the handle is closed")
-}
-
 impl Handle {
     pub(super) fn new(
         shared: Arc<Shared>,
@@ -90,7 +86,7 @@ impl Handle {
     fn with<T>(&self, visit: impl FnOnce(&mut super::member::Member, i64) -> Result<T, Error>) -> Result<T, Error> {
         let mut state = self.shared().lock();
         let now = self.shared().ticker.now();
-        visit(state.ladders.of(self.layer()).get_mut(self.inner.rank).ok_or_else(closed)?, now)
+        visit(state.ladders.of(self.layer()).get_mut(self.inner.rank).ok_or_else(Error::closed)?, now)
     }
 
     /// Appends up to `limit` packets or events (at least one) and waits for the first one only.
@@ -103,7 +99,7 @@ impl Handle {
             None if has_waited => {
                 Some(Err(Error::new(ErrorCode::OperationAborted, "the handle was closed while it waited for a packet")))
             }
-            None => Some(Err(closed())),
+            None => Some(Err(Error::closed())),
         };
         match bell.wait_for(&shared.state, wait, attempt) {
             Waited::Done(outcome) => outcome,
@@ -114,20 +110,21 @@ impl Handle {
 
     /// Sends the packets of a batch that `mask` selects, in order; how many went out.
     ///
-    /// A hard error (122: shorter than its IP header says; 87) ends it at that packet, what went before is out. A packet that
-    /// the stack refuses (1232: an impostor whose time to live ran out) is left out, the rest goes on, and the last such error is
-    /// told. A closed handle fails with 6, one whose sending was shut down with 232, one with RECV_ONLY with 87.
+    /// A hard error (122: shorter than its IP header says; 87) ends it at that packet, what went before is out. A
+    /// packet that the stack refuses (1232: an impostor whose time to live ran out) is left out, the rest goes on, and
+    /// the last such error is told. A closed handle fails with 6, one whose sending was shut down with 232, one with
+    /// RECV_ONLY with 87.
     pub fn send(&self, batch: &Batch, mask: Mask<'_>) -> Result<usize, SendError> {
         let Inner { shared, layer, rank, .. } = &*self.inner;
         let mut state = shared.lock();
-        let member = state.ladders.of(*layer).get_mut(*rank).ok_or_else(closed)?;
+        let member = state.ladders.of(*layer).get_mut(*rank).ok_or_else(Error::closed)?;
         let selected = || match mask {
             None => batch.len(),
             Some(mask) => mask.iter().take(batch.len()).filter(|is_selected| **is_selected).count(),
         };
         verify_sender(member, selected)?;
         let now = shared.ticker.now();
-        state.way(*layer, *rank, now).ok_or_else(closed)?.send(batch, mask)
+        state.way(*layer, *rank, now).ok_or_else(Error::closed)?.send(batch, mask)
     }
 
     /// Says that packets handed out under these tokens will never be sent.
@@ -170,8 +167,8 @@ impl Handle {
         self.with(|member, _| Ok(member.parameter(parameter)))
     }
 
-    /// Sets a parameter; a value out of range or a read-only parameter fails with 87 and changes nothing. Nothing is discarded
-    /// before the next packet comes.
+    /// Sets a parameter; a value out of range or a read-only parameter fails with 87 and changes nothing. Nothing is
+    /// discarded before the next packet comes.
     pub fn set_parameter(&self, parameter: Parameter, value: u64) -> Result<(), Error> {
         self.with(|member, _| {
             parameter.verify(value).map_err(|message| Error::new(ErrorCode::InvalidParameter, message))?;
@@ -187,11 +184,11 @@ impl Handle {
         state.set_filter(self.layer(), self.inner.rank, filter, now)
     }
 
-    /// Lets a flow pass this handle unseen, both directions, until it ends or the handle closes; what is queued of it goes on at
-    /// once. What was received of it and is sent later comes behind what passes meanwhile: send it first.
+    /// Lets a flow pass this handle unseen, both directions, until it ends or the handle closes; what is queued of it
+    /// goes on at once. What was received of it and is sent later comes behind what passes meanwhile: send it first.
     ///
-    /// False if the handle lets too many flows pass already. The end of a flow: a TCP reset, two seconds of silence after a FIN
-    /// of either side, an hour of silence on a TCP connection and three minutes on any other flow.
+    /// False if the handle lets too many flows pass already. A flow ends with a TCP reset, after two seconds of silence
+    /// once both sides have sent a FIN, and after an hour of silence on any TCP connection, three minutes otherwise.
     pub fn bypass(&self, flow: FlowKey) -> Result<bool, Error> {
         let mut state = self.shared().lock();
         let now = self.shared().ticker.now();

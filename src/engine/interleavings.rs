@@ -1,5 +1,5 @@
-//! Waiting, waking and ending under every interleaving of a few threads, by loom: nobody sleeps while there is something to do, and
-//! no packet is lost or doubled.
+//! Waiting, waking and ending under every interleaving of a few threads, by loom: nobody sleeps while there is
+//! something to do, and no packet is lost or doubled.
 use super::{Engine, ErrorCode, Handle, Injection, OpenOptions, Overload, RawHandle, Received, Wait};
 use crate::address::{Flags, Layer, Shutdown};
 use crate::batch::Batch;

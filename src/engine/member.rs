@@ -2,7 +2,7 @@
 use super::bypass::Bypasses;
 use super::chain::Traveller;
 use super::clock::{TICKS_PER_MILLISECOND, time_ns};
-use super::error::{Error, ErrorCode};
+use super::error::Error;
 use super::options::{OpenOptions, Overload, Received};
 use super::queue::{Entry, Loss, Parts, Queue};
 use super::raw::Read;
@@ -92,7 +92,6 @@ impl Member {
     pub(super) fn end_receiving(&mut self) {
         self.captures = false;
         self.has_ended_receiving = true;
-        self.bypasses = Bypasses::default();
     }
 
     /// What the handle does with a packet, before it does it.
@@ -117,8 +116,8 @@ impl Member {
         Meeting::Takes
     }
 
-    /// Queues a packet or event. What overload lets go on is appended to `passed`. False if this one cannot be queued at all
-    /// and goes on.
+    /// Queues a packet or event. What overload lets go on is appended to `passed`. False if this one cannot be queued
+    /// at all and goes on.
     #[inline]
     pub(super) fn enqueue(&mut self, traveller: &Traveller<'_>, layout: Layout, passed: &mut Batch) -> bool {
         let lets_pass = self.on_overload == Overload::Pass && self.takes_originals();
@@ -159,8 +158,7 @@ impl Member {
     #[inline]
     pub(super) fn receive(&mut self, batch: &mut Batch, limit: usize, now: i64) -> Option<Result<Received, Error>> {
         if self.flags.has(Flags::SEND_ONLY) {
-            let message = "a handle opened with SEND_ONLY does not receive";
-            return Some(Err(Error::new(ErrorCode::InvalidParameter, message)));
+            return Some(Err(Error::send_only()));
         }
         if self.hand_out(batch, limit, now) > 0 {
             return Some(Ok(Received::Packets));
@@ -212,10 +210,10 @@ impl Member {
     pub(super) fn note_age(&mut self, now: i64) {
         let Some(age) = self.queue.age(now) else { return };
         if age > self.queue.limits.time() / 2 && matches!(self.age_warning, AgeWarning::None) {
+            let [age, limit] = [age, self.queue.limits.time()].map(|ticks| ticks / TICKS_PER_MILLISECOND as u64);
             self.age_warning = AgeWarning::Due(format!(
-                "packets wait {} ms in the queue and are dropped after {} ms; receive faster, narrow the filter, or raise queue_time",
-                age / TICKS_PER_MILLISECOND as u64,
-                self.queue.limits.time() / TICKS_PER_MILLISECOND as u64
+                "packets wait {age} ms in the queue and are dropped after {limit} ms; \
+                 receive faster, narrow the filter, or raise queue_time"
             ));
         }
     }

@@ -1,18 +1,23 @@
-//! The driver's semantics in process: a network stack that a program feeds, and handles on it that behave as the driver's do.
+//! The driver's semantics in process: a network stack that a program feeds, and handles that behave as the driver's.
 //!
-//! An [`Engine`] takes packets and events from its user and walks the handles with them before the call returns; what no handle
-//! keeps is delivered, to the host or to the wire. Engines are independent, clones of one share it, and everything may be used from
-//! any thread. With the stepped clock everything is deterministic.
+//! An [`Engine`] takes packets and events from its user and walks the handles with them before the call returns; what
+//! no handle keeps is delivered, to the host or to the wire. Engines are independent, clones of one share it, and
+//! everything may be used from any thread. With the stepped clock everything is deterministic.
 //!
-//! The rules are WinDivert 2.2's, as its driver follows them. What the driver leaves open or does by chance, here is fixed:
+//! The rules are WinDivert 2.2's, as its driver follows them. What it leaves open or does by chance is fixed here:
 //!
 //! - Of equal priorities the handle that was opened later comes first.
-//! - A handle with SEND_ONLY captures nothing, as documented; [`Settings::send_only_captures`] has it capture, as implemented.
-//! - A queue's entry costs its bytes and what it costs in the driver: 63 bytes, 119 for FLOW and SOCKET, 87 for REFLECT.
-//! - Time-outs, and what was queued before a handle was closed or shut down, follow the engine's clock: 100 ns ticks since the
-//!   Unix epoch. How long a receive waits is real time.
-//! - What belongs to this host is told by [`Injection::loopback`] and remembered: a packet sent outbound between two such
-//!   addresses, 127/8, ::1 or twice the same address is loopback. It does not come back inbound, where no handle would see it.
+//! - A handle with SEND_ONLY captures nothing, as documented; [`Settings::send_only_captures`] has it capture, as
+//!   implemented.
+//! - A queue's entry costs its bytes and what it costs in the driver: 63 bytes, 119 for FLOW and SOCKET, 87 for
+//!   REFLECT.
+//! - Stamps, and how long a packet may stay queued, follow the engine's clock: 100 ns ticks since the Unix epoch. How
+//!   long a receive waits is real time.
+//! - What overload lets pass, and what a bypass takes out of a queue, goes on as if its handle had never seen it; what a
+//!   close gives back, and what is sent, by the driver's rules: checksums left open are computed, an impostor loses a hop.
+//! - What belongs to this host is told by [`Injection::loopback`] and remembered: a packet sent outbound between two
+//!   such addresses, 127/8, ::1 or twice the same address is loopback. It does not come back inbound, where no handle
+//!   would see it.
 //! - An interface of 0 in a sent packet's address stands for interface 1. No other one is refused.
 //! - A packet that is too large for its way makes no ICMP message.
 //!
@@ -28,9 +33,8 @@
 //!
 //! let engine = Engine::default();
 //! let filter = Arc::new(Filter::compile("udp.DstPort == 53", Layer::Network)?);
-//! let options =
-//!     OpenOptions { filter, layer: Layer::Network, priority: 0, flags: Flags::default(), on_overload: Overload::Drop };
-//! let handle = engine.open(options)?;
+//! let (layer, flags, on_overload) = (Layer::Network, Flags::default(), Overload::Drop);
+//! let handle = engine.open(OpenOptions { filter, layer, priority: 0, flags, on_overload })?;
 //!
 //! let query = Builder::ipv4([10, 0, 0, 1], [192, 0, 2, 53]).udp(5000, 53).build()?;
 //! assert_eq!(engine.inject(&query, &Injection::default()), Fate::Diverted);
@@ -69,7 +73,9 @@ pub use event::Connection;
 pub use handle::Handle;
 pub use inject::Injection;
 pub use options::{Mask, OpenOptions, Overload, Received, SendError, Wait};
+pub(crate) use priority::{Ladder, Rank};
 pub use raw::{Completion, Overlapped, RawHandle};
+pub(crate) use send::{repair, verify_sending};
 pub use statistics::Statistics;
 
 use crate::address::{Event, Layer, Parameter};
@@ -104,7 +110,8 @@ pub struct Settings {
     pub clock: Clock,
     /// Whether handles can be opened.
     pub availability: Availability,
-    /// Whether handles with SEND_ONLY capture what they can never receive, as the driver's do, against its documentation.
+    /// Whether handles with SEND_ONLY capture what they can never receive, as the driver's do, against its
+    /// documentation.
     pub send_only_captures: bool,
     /// The process that handles are opened by, as REFLECT tells.
     pub process_id: u32,
@@ -159,7 +166,8 @@ impl Engine {
 
     /// Opens a handle.
     ///
-    /// 87 for flags, priority or filter that the driver refuses; what [`Settings::availability`] has it fail with otherwise.
+    /// 87 for flags, priority or filter that the driver refuses; what [`Settings::availability`] has it fail with
+    /// otherwise.
     pub fn open(&self, options: OpenOptions) -> Result<Handle, Error> {
         self.open_as(options, self.shared.settings.process_id)
     }
@@ -172,8 +180,8 @@ impl Engine {
         Ok(Handle::new(Arc::clone(shared), rank, bell, options.layer, options.priority, options.flags))
     }
 
-    /// A packet comes from the wire or from this host's programs: walks the handles with it. Bytes that are no packet of exactly
-    /// the length that their IP header says pass untouched.
+    /// A packet comes from the wire or from this host's programs: walks the handles with it. Bytes that are no packet
+    /// of exactly the length that their IP header says pass untouched.
     pub fn inject(&self, bytes: &[u8], injection: &Injection) -> Fate {
         let mut state = self.shared.lock();
         state.inject(bytes, injection, self.shared.ticker.now())
@@ -186,8 +194,8 @@ impl Engine {
         batch.iter().filter(|packet| state.inject(packet.bytes, injection, now) == Fate::Passed).count()
     }
 
-    /// Takes what reached the host or the wire since the last call, in order. Their addresses tell which: outbound and not loopback
-    /// is the wire.
+    /// Takes what reached the host or the wire since the last call, in order. Their addresses tell which: outbound and
+    /// not loopback is the wire.
     #[must_use]
     pub fn take_delivered(&self) -> Batch {
         std::mem::take(&mut self.shared.lock().exit.packets)
@@ -199,8 +207,8 @@ impl Engine {
         std::mem::swap(batch, &mut self.shared.lock().exit.packets);
     }
 
-    /// Whether what is delivered is kept until it is taken. It is at first; a program that feeds much and looks at nothing
-    /// better turns it off.
+    /// Whether what is delivered is kept until it is taken. It is at first; a program that feeds much and looks at
+    /// nothing better turns it off.
     pub fn set_keeps_delivered(&self, keeps: bool) {
         self.shared.lock().exit.keeps = keeps;
     }

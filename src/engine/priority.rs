@@ -36,6 +36,16 @@ impl<T> Default for Ladder<T> {
 }
 
 impl<T> Ladder<T> {
+    /// How many there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.rungs.len()
+    }
+
+    /// Whether there are none.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.rungs.is_empty()
+    }
+
     /// Puts a handle at its place.
     pub(crate) fn insert(&mut self, rank: Rank, handle: T) {
         let at = self.index_below(rank);
@@ -53,7 +63,8 @@ impl<T> Ladder<T> {
         self.rungs.binary_search_by(|(other, _)| rank.cmp(other)).ok()
     }
 
-    /// The index of the first handle that a packet sent from this rank meets: it passes all that are not strictly below.
+    /// The index of the first handle that a packet sent from this rank meets: it passes all that are not strictly
+    /// below.
     pub(crate) fn index_below(&self, rank: Rank) -> usize {
         self.rungs.partition_point(|(other, _)| *other >= rank)
     }

@@ -1,8 +1,8 @@
 //! One handle's queue: entries in order over one ring of bytes, with the driver's three limits.
 //!
-//! What does not fit pushes the oldest out; what is too old is discarded when somebody touches the queue, never by a timer.
-//! As in the driver an entry costs its bytes and a fixed overhead. Never panics; memory is the limits' and nothing more: the ring
-//! of bytes grows up to the size limit, and entries are small.
+//! What does not fit pushes the oldest out; what is too old is discarded when somebody touches the queue, never by a
+//! timer. As in the driver an entry costs its bytes and a fixed overhead. Never panics; memory is the limits' and
+//! nothing more: the ring of bytes grows up to the size limit, and entries are small.
 use super::clock::TICKS_PER_MILLISECOND;
 use crate::address::{Address, Layer, Parameter};
 use crate::packet::Layout;
@@ -132,8 +132,8 @@ impl Queue {
         }
     }
 
-    /// Discards what is too old, then the oldest until `len` more bytes fit. False, and nothing but the old is touched, if they
-    /// cannot.
+    /// Discards what is too old, then the oldest until `len` more bytes fit. False, and nothing but the old is touched,
+    /// if they cannot.
     #[inline]
     pub(super) fn make_room(&mut self, len: usize, now: i64, note: &mut impl FnMut(&Entry, Parts<'_>, Loss)) -> bool {
         self.expire(now, note);

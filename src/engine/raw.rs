@@ -1,10 +1,11 @@
-//! The driver's calls as programs see them: buffers, lengths in bytes, arrays of address records, and overlapped operations.
+//! The driver's calls as programs see them: buffers, lengths in bytes, arrays of address records, and overlapped
+//! operations.
 //!
-//! For programs and tests that need the exact calls; [`Handle`] is faster and safer. What C passes as a null pointer is `None`
-//! here. Source: the checks of `WinDivertRecvEx`, `WinDivertSendEx` and their kin, in their order.
+//! For programs and tests that need the exact calls; [`Handle`] is faster and safer. What C passes as a null pointer is
+//! `None` here. Source: the checks of `WinDivertRecvEx`, `WinDivertSendEx` and their kin, in their order.
 use super::Engine;
 use super::error::{Error, ErrorCode};
-use super::handle::{Handle, closed};
+use super::handle::Handle;
 use super::inject::well_formed;
 use super::member::Member;
 use super::options::{OpenOptions, Overload, Wait};
@@ -118,7 +119,7 @@ impl Member {
         let space = read.buffer_len.unwrap_or(0);
         while completion.error.is_none() && completion.addresses.len() < read.capacity {
             let Some((entry, [head, rest])) = self.queue.first() else { break };
-            if completion.data.len() + entry.len as usize > space && entry.len > 0 {
+            if completion.data.len() + entry.len as usize > space {
                 break;
             }
             completion.data.extend_from_slice(head);
@@ -200,11 +201,11 @@ impl RawHandle {
         self.recv_ex(buffer, 0, address.map(std::slice::from_mut), None)
     }
 
-    /// `WinDivertRecvEx` without an OVERLAPPED: waits for a packet, takes those that fit behind it, and tells how many bytes
-    /// they have and, in `addresses_len`, how many bytes their addresses.
+    /// `WinDivertRecvEx` without an OVERLAPPED: waits for a packet, takes those that fit behind it, and tells how many
+    /// bytes they have and, in `addresses_len`, how many bytes their addresses.
     ///
-    /// 122, with data and address written as far as they fit, for a packet that is too long; it is gone. 87 for arguments that are
-    /// wrong, 998 for memory that is missing.
+    /// 122, with data and address written as far as they fit, for a packet that is too long; it is gone. 87 for
+    /// arguments that are wrong, 998 for memory that is missing.
     pub fn recv_ex(
         &self,
         buffer: Option<&mut [u8]>,
@@ -232,8 +233,8 @@ impl RawHandle {
         completion.error.map_or(Ok(completion.data.len()), Err)
     }
 
-    /// `WinDivertRecvEx` with an OVERLAPPED: the read goes on by itself, into a buffer of `buffer_len` bytes and room for
-    /// `addresses_len` bytes of addresses.
+    /// `WinDivertRecvEx` with an OVERLAPPED: the read goes on by itself, into a buffer of `buffer_len` bytes and room
+    /// for `addresses_len` bytes of addresses.
     pub fn recv_overlapped(
         &self,
         buffer_len: Option<usize>,
@@ -247,9 +248,9 @@ impl RawHandle {
     fn start_read(&self, buffer_len: Option<usize>, capacity: usize) -> Result<Overlapped, Error> {
         let mut state = self.handle.shared().lock();
         let now = self.handle.shared().ticker.now();
-        let member = state.ladders.of(self.handle.layer()).get_mut(self.handle.rank()).ok_or_else(closed)?;
+        let member = state.ladders.of(self.handle.layer()).get_mut(self.handle.rank()).ok_or_else(Error::closed)?;
         if member.flags.has(Flags::SEND_ONLY) {
-            return Err(refuse("a handle opened with SEND_ONLY does not receive"));
+            return Err(Error::send_only());
         }
         let read = Arc::new(Read::new(buffer_len, capacity));
         member.reads.push_back(Arc::clone(&read));
@@ -263,11 +264,11 @@ impl RawHandle {
         self.send_ex(data, 0, address.map(std::slice::from_ref), ADDRESS_LEN)
     }
 
-    /// `WinDivertSendEx` without an OVERLAPPED: as many packets as there are addresses, each as long as its IP header says; their
-    /// length together.
+    /// `WinDivertSendEx` without an OVERLAPPED: as many packets as there are addresses, each as long as its IP header
+    /// says; their length together.
     ///
-    /// After a failure what was sent before remains sent: all other packets after 1232 (an impostor whose time to live ran out),
-    /// those before it after any other code.
+    /// After a failure what was sent before remains sent: all other packets after 1232 (an impostor whose time to live
+    /// ran out), those before it after any other code.
     pub fn send_ex(
         &self,
         data: Option<&[u8]>,
@@ -282,12 +283,12 @@ impl RawHandle {
         let shared = self.handle.shared();
         let (layer, rank) = (self.handle.layer(), self.handle.rank());
         let mut state = shared.lock();
-        verify_sender(state.ladders.of(layer).get_mut(rank).ok_or_else(closed)?, || count)?;
+        verify_sender(state.ladders.of(layer).get_mut(rank).ok_or_else(Error::closed)?, || count)?;
         let data = data.unwrap_or_default();
         if data.is_empty() {
             return Err(Error::new(ErrorCode::InsufficientBuffer, "there are no bytes to send"));
         }
-        let mut way = state.way(layer, rank, shared.ticker.now()).ok_or_else(closed)?;
+        let mut way = state.way(layer, rank, shared.ticker.now()).ok_or_else(Error::closed)?;
         let (mut offset, mut sent, mut failure) = (0, 0, None);
         for address in addresses {
             let rest = data.get(offset..).unwrap_or_default();

@@ -1,7 +1,8 @@
-//! Packets that handles send: length checks, checksum repair, the rule for impostors, and their way down from the sender.
+//! Packets that handles send: length checks, checksum repair, the rule for impostors, and their way down from the
+//! sender.
 //!
-//! Source: the driver's order of checks on Send. The caller's bytes are never changed; a packet that needs no repair is not
-//! copied.
+//! Source: the driver's order of checks on Send. The caller's bytes are never changed; a packet that needs no repair is
+//! not copied.
 use super::chain::{Exit, Host, Traveller};
 use super::error::{Error, ErrorCode};
 use super::inject::{ends, travel};
@@ -39,26 +40,31 @@ pub(super) struct Counts {
     pub(super) failed: u64,
 }
 
-/// Whether a handle may send; else its packets, `count` of them, fail.
+/// Whether a handle may send.
+pub(crate) fn verify_sending(has_ended: bool, flags: Flags, layer: Layer) -> Result<(), Error> {
+    if has_ended {
+        return Err(Error::new(ErrorCode::NoData, "sending was shut down on this handle"));
+    }
+    if flags.has(Flags::RECV_ONLY) {
+        return Err(Error::new(ErrorCode::InvalidParameter, "a handle opened with RECV_ONLY does not send"));
+    }
+    if layer.has_packets() {
+        return Ok(());
+    }
+    let message = format!("layer {} has no packets to send", layer.name());
+    Err(Error::new(ErrorCode::InvalidParameter, message))
+}
+
+/// Whether a handle may send; if not, its packets, `count` of them, count as errors.
 #[inline]
 pub(super) fn verify_sender(member: &mut Member, count: impl FnOnce() -> usize) -> Result<(), Error> {
-    let refusal = if member.has_ended_sending {
-        Error::new(ErrorCode::NoData, "sending was shut down on this handle")
-    } else if member.flags.has(Flags::RECV_ONLY) {
-        Error::new(ErrorCode::InvalidParameter, "a handle opened with RECV_ONLY does not send")
-    } else if member.layer.has_packets() {
-        return Ok(());
-    } else {
-        let message = format!("layer {} has no packets to send", member.layer.name());
-        Error::new(ErrorCode::InvalidParameter, message)
-    };
-    member.statistics.errors += count() as u64;
-    Err(refusal)
+    verify_sending(member.has_ended_sending, member.flags, member.layer)
+        .inspect_err(|_| member.statistics.errors += count() as u64)
 }
 
 impl Way<'_> {
-    /// Sends the packets of a batch that `mask` selects. A hard error ends it; what the stack refuses is left out, and told at
-    /// the end.
+    /// Sends the packets of a batch that `mask` selects. A hard error ends it; what the stack refuses is left out, and
+    /// told at the end.
     pub(super) fn send(&mut self, batch: &Batch, mask: Mask<'_>) -> Result<usize, SendError> {
         let mut counts = Counts::default();
         let mut failure = None;
@@ -107,7 +113,8 @@ impl Way<'_> {
         self.send_one(whole, Some(record.layout.without_rest()), &record.address, record.process_id)
     }
 
-    /// Sends a packet of the right length. Nothing is known of one whose offset table is missing, so that no handle sees it.
+    /// Sends a packet of the right length. Nothing is known of one whose offset table is missing, so that no handle
+    /// sees it.
     pub(super) fn send_one(
         &mut self,
         bytes: &[u8],
@@ -194,8 +201,8 @@ fn open_checksums(layout: Option<&Layout>, address: &Address) -> bool {
     is_open || !layout.is_ipv6() && !address.ip_checksum()
 }
 
-/// Computes the checksums that the address leaves open (never those of ICMP), and takes one hop off an impostor. How many were
-/// computed; an impostor whose time to live ran out is refused.
+/// Computes the checksums that the address leaves open (never those of ICMP), and takes one hop off an impostor. How
+/// many were computed; an impostor whose time to live ran out is refused.
 pub(crate) fn repair(bytes: &mut [u8], layout: Option<&Layout>, address: &Address) -> Result<u64, Error> {
     let mut computed = 0;
     if let Some(layout) = layout.filter(|layout| open_checksums(Some(layout), address)) {

@@ -3,7 +3,6 @@ use super::chain::{Exit, Fate, Host};
 use super::clock::Ticker;
 use super::error::{Error, ErrorCode};
 use super::event::{Flows, Subject, report_open_handles};
-use super::handle::closed;
 use super::inject::{Injection, well_formed};
 use super::member::Member;
 use super::options::OpenOptions;
@@ -136,6 +135,7 @@ impl State {
     pub(super) fn inject(&mut self, bytes: &[u8], injection: &Injection, now: i64) -> Fate {
         let layout = well_formed(bytes);
         if injection.loopback
+            && !injection.forwarded
             && let Some(layout) = &layout
         {
             self.host.learn_ends(bytes, layout);
@@ -147,7 +147,7 @@ impl State {
     /// Lets a flow pass a handle unseen, what is queued of it first. False if too many pass already.
     pub(super) fn bypass(&mut self, layer: Layer, rank: Rank, flow: FlowKey, now: i64) -> Result<bool, Error> {
         let ladder = self.ladders.of(layer);
-        let at = ladder.index_of(rank).ok_or_else(closed)?;
+        let at = ladder.index_of(rank).ok_or_else(Error::closed)?;
         let mut passed = Batch::new();
         let is_passing = ladder.at_mut(at).is_some_and(|member| member.bypass(flow, &mut passed, now));
         ladder.pass_on(at + 1, &passed, now, &mut self.exit);
@@ -162,7 +162,8 @@ impl State {
         Some(Way { ladder, exit, host, scratch, from, layer, now })
     }
 
-    /// Closes a handle: what it had queued and nobody received goes on from its place. Its last counts; `None` if it is closed.
+    /// Closes a handle: what it had queued and nobody received goes on from its place. Its last counts; `None` if it is
+    /// closed.
     pub(super) fn close(&mut self, layer: Layer, rank: Rank, now: i64) -> Option<Statistics> {
         let member = self.ladders.of(layer).get_mut(rank)?;
         member.end_receiving();
@@ -202,11 +203,11 @@ impl State {
         }
     }
 
-    /// Puts another filter in the place of a handle's. Observers hear of it as with the driver, which needs a new handle for it:
-    /// the new one opens, the old one closes.
+    /// Puts another filter in the place of a handle's. Observers hear of it as with the driver, which needs a new
+    /// handle for it: the new one opens, the old one closes.
     pub(super) fn set_filter(&mut self, layer: Layer, rank: Rank, filter: &Filter, now: i64) -> Result<(), Error> {
         verify_filter(filter, layer)?;
-        let member = self.ladders.of(layer).get_mut(rank).ok_or_else(closed)?;
+        let member = self.ladders.of(layer).get_mut(rank).ok_or_else(Error::closed)?;
         let old = Subject::new(member, rank.opened());
         member.filter = filter.clone();
         let new = Subject::new(member, rank.opened());

@@ -1,8 +1,8 @@
 //! Waiting for a queue, and being woken. One bell a handle; whoever rings it holds the state's lock.
 //!
-//! A packet that comes into an *empty* queue rings one waiter, and whoever takes packets and leaves some rings the next: so no
-//! packet lies in a queue while somebody sleeps, and none costs a system call while nobody does. A waiter whose time is out tries
-//! once more before it goes, since the ring may have been its own.
+//! A packet that comes into an *empty* queue rings one waiter, and whoever takes packets and leaves some rings the
+//! next: so no packet lies in a queue while somebody sleeps, and none costs a system call while nobody does. A waiter
+//! whose time is out tries once more before it goes, since the ring may have been its own.
 use super::options::Wait;
 use super::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use super::sync::{Condvar, Mutex, lock};
@@ -38,8 +38,8 @@ impl Bell {
         }
     }
 
-    /// Calls `attempt` under the lock, now and after each ring, until it has an answer or the wait is over. It is told whether it
-    /// was waited for.
+    /// Calls `attempt` under the lock, now and after each ring, until it has an answer or the wait is over. It is told
+    /// whether it was waited for.
     pub(super) fn wait_for<S, T>(
         &self,
         mutex: &Mutex<S>,

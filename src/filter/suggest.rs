@@ -125,7 +125,9 @@ pub(super) fn closest_of(word: &str, names: impl Iterator<Item = &'static str>) 
     let own_part = word.rsplit('.').next().unwrap_or_default().chars().count();
     let limit = (own_part + 1) / 3;
     let distance = |name: &str| damerau_levenshtein(&word, &name.to_ascii_lowercase());
-    let mut close: Vec<_> = names.map(|name| (distance(name), name)).collect();
+    // A difference in length is one in spelling, and is found sooner.
+    let near = names.filter(|name| name.len().abs_diff(word.len()) <= limit);
+    let mut close: Vec<_> = near.map(|name| (distance(name), name)).collect();
     close.retain(|(distance, _)| *distance <= limit);
     // Stable, so that names of equal distance keep the table's order.
     close.sort_by_key(|(distance, _)| *distance);

@@ -1,5 +1,5 @@
-//! What addresses and ports say of a packet: which flow it belongs to, whichever way it goes, and whether it leaves its host.
-//! Never panics, never allocates.
+//! What addresses and ports say of a packet: which flow it belongs to, whichever way it goes, and whether it leaves its
+//! host. Never panics, never allocates.
 use super::edit::{Endpoint, read_addr, read_port};
 use super::layout::Layout;
 use std::net::IpAddr;

@@ -126,12 +126,14 @@ fn check_extended(text: &str, layer: Layer) {
         Ok(filter) => filter,
         Err(error) => return check_error(&error),
     };
-    check_warnings(&filter);
-    assert!(!filter.explain().to_string().is_empty() && !filter.explain().to_json().is_empty());
-    assert!(filter.superset().is_plain());
-    assert_eq!(filter.superset().object(), filter.object());
+    let explanation = filter.explain();
+    assert!(!explanation.to_string().is_empty() && !explanation.to_json().is_empty());
     if filter.is_plain() {
         assert_eq!(Filter::compile(text, layer).map(|plain| plain.object()), Ok(filter.object()));
+    } else {
+        check_warnings(&filter);
+        assert!(filter.superset().is_plain());
+        assert_eq!(filter.superset().object(), filter.object());
     }
 }
 
@@ -326,10 +328,9 @@ pub fn push_number(object: &mut String, number: u32) {
 
 /// A capture: what is sent back as it came comes out as it was; what is edited, dropped and added leaves a capture.
 pub fn check_capture(data: &[u8]) {
-    let passed = replayed(data, 64, |_, slot| Some(slot));
-    let one_by_one = replayed(data, 1, |_, slot| Some(slot));
-    assert_eq!(passed.map(|run| run.output), one_by_one.map(|run| run.output));
     let Some(passed) = replayed(data, 64, |_, slot| Some(slot)) else { return };
+    let one_by_one = replayed(data, 1, |_, slot| Some(slot));
+    assert!(one_by_one.is_some_and(|run| run.output == passed.output), "it matters how many are received at once");
     let Some(output) = passed.output else { return };
     assert!(output == unzipped(data), "what nobody touched has changed");
     let edited = replayed(data, 7, |index, mut slot| {

@@ -12,7 +12,7 @@ from samples import PROJECT
 
 MODULES = ["oxidivert", "oxidivert.build", "oxidivert.helpers"]
 # Classes that are written in Python keep the module that they are in.
-PRIVATE_MODULES = ["oxidivert._enums", "oxidivert._exceptions", "oxidivert._expression"]
+PRIVATE_MODULES = ["oxidivert._enums", "oxidivert._exceptions", "oxidivert._expression", "oxidivert._process"]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -13,8 +13,8 @@ fn code_of_receive(handle: &Handle) -> Result<Received, ErrorCode> {
     handle.receive(&mut Batch::new(), 64, Wait::Forever).map_err(|error| error.code())
 }
 
-/// Opens a handle and runs `act` on it once another thread waits for its packets; what that one got. It may be late, so that
-/// `act` comes first and the answer is `missed`; then there is another try with more patience.
+/// Opens a handle and runs `act` on it once another thread waits for its packets; what that one got. It may be late, so
+/// that `act` comes first and the answer is `missed`; then there is another try with more patience.
 fn while_waiting(missed: Result<Received, ErrorCode>, act: impl Fn(&Handle)) -> Result<Received, ErrorCode> {
     let engine = Engine::default();
     for patience in [1, 10, 100, 1000, 5000] {

@@ -1,7 +1,7 @@
 //! The engine against a deliberately simple model of the chain, on random handles and packets.
 //!
-//! The model keeps every handle in one list and every queue as a plain vector, sorts the handles anew for every packet, and knows
-//! nothing of locks, bytes or ranks.
+//! The model keeps every handle in one list and every queue as a plain vector, sorts the handles anew for every packet,
+//! and knows nothing of locks, bytes or ranks.
 use crate::engine_support::*;
 use oxidivert::address::{Flags, Layer, Parameter, Shutdown};
 use oxidivert::engine::{Engine, Handle, Injection, OpenOptions, Overload};

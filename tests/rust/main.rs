@@ -3,6 +3,7 @@ mod captures;
 mod columns;
 mod diagnostics;
 mod engine;
+mod engine_bytes;
 mod engine_chain;
 mod engine_end;
 mod engine_events;

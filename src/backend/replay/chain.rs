@@ -8,6 +8,7 @@ use super::place::{Place, Places, State, Template};
 use crate::address::{Flags, Parameter};
 use crate::backend::{Ending, Error, ErrorCode, OpenOptions, Received, Statistics};
 use crate::batch::{Batch, Origin, PacketRef, Token};
+use crate::engine::{Ladder, Rank};
 use std::collections::VecDeque;
 use std::error::Error as StdError;
 
@@ -33,8 +34,9 @@ pub(super) struct Chain {
     pub(super) places: Places,
     output: Option<Output>,
     directions: Directions,
-    members: Vec<Member>,
-    next_id: u64,
+    members: Ladder<Member>,
+    /// How many handles were opened.
+    opened: u64,
     has_started: bool,
     has_ended: bool,
     is_complete: bool,
@@ -54,8 +56,8 @@ impl Chain {
             places: Places::default(),
             output,
             directions,
-            members: Vec::new(),
-            next_id: 0,
+            members: Ladder::default(),
+            opened: 0,
             has_started: false,
             has_ended: false,
             is_complete: false,
@@ -67,8 +69,8 @@ impl Chain {
         }
     }
 
-    /// Adds a handle before those of the same priority, which is the driver's order; its number.
-    pub(super) fn add_handle(&mut self, options: OpenOptions) -> Result<u64, Error> {
+    /// Adds a handle; its rank, which is its name here.
+    pub(super) fn add_handle(&mut self, options: OpenOptions) -> Result<Rank, Error> {
         if !options.layer.has_packets() {
             let message = format!("a capture has no events of layer {}; an engine has", options.layer.name());
             return Err(Error::new(ErrorCode::NotSupported, message));
@@ -86,14 +88,13 @@ impl Chain {
             // The file's or section's header, which everything else comes behind.
             self.read_one(None)?;
         }
-        self.next_id += 1;
-        let at = self.members.partition_point(|member| member.priority > options.priority);
+        self.opened += 1;
+        let id = Rank::new(options.priority, self.opened);
         self.members.insert(
-            at,
+            id,
             Member {
-                id: self.next_id,
+                id,
                 layer: options.layer,
-                priority: options.priority,
                 flags: options.flags,
                 filter: options.filter,
                 queue: VecDeque::new(),
@@ -104,23 +105,22 @@ impl Chain {
                 parameters: Parameter::ALL.map(|parameter| parameter.bounds().map_or(2, |(default, ..)| default)),
             },
         );
-        Ok(self.next_id)
+        Ok(id)
     }
 
-    pub(super) fn member(&mut self, id: u64) -> Result<&mut Member, Error> {
-        let member = self.members.iter_mut().find(|member| member.id == id);
-        member.ok_or_else(|| Error::new(ErrorCode::InvalidHandle, "the handle is closed"))
+    pub(super) fn member(&mut self, id: Rank) -> Result<&mut Member, Error> {
+        self.members.get_mut(id).ok_or_else(Error::closed)
     }
 
-    fn index_of(&self, id: u64) -> usize {
-        self.members.iter().position(|member| member.id == id).unwrap_or(self.members.len())
+    fn has_queued(&self) -> bool {
+        self.members.iter().any(|(_, member)| !member.queue.is_empty())
     }
 
     /// Hands out what is queued for a handle, reading on if nothing is.
-    pub(super) fn receive(&mut self, id: u64, batch: &mut Batch, limit: usize) -> Result<Attempt, Error> {
+    pub(super) fn receive(&mut self, id: Rank, batch: &mut Batch, limit: usize) -> Result<Attempt, Error> {
         let member = self.member(id)?;
         if member.flags.has(Flags::SEND_ONLY) {
-            return Err(Error::new(ErrorCode::InvalidParameter, "a handle opened with SEND_ONLY does not receive"));
+            return Err(Error::send_only());
         }
         if std::mem::take(&mut member.is_woken) {
             return Ok(Attempt::Done(Received::Woken));
@@ -136,7 +136,7 @@ impl Chain {
         if has_ended {
             return Ok(Attempt::Done(Received::Ended));
         }
-        if self.members.iter().any(|member| !member.queue.is_empty()) {
+        if self.has_queued() {
             return Ok(Attempt::Blocked);
         }
         let before = batch.len();
@@ -152,11 +152,11 @@ impl Chain {
     /// Reads until the handle has `limit` packets, or others have some, or the capture ends, or a stride of records is
     /// through. Those that no other handle looks at first go straight into the batch. True if it should be called again:
     /// the stride held nothing for anybody.
-    fn read_on(&mut self, id: u64, batch: &mut Batch, limit: usize) -> Result<bool, Error> {
+    fn read_on(&mut self, id: Rank, batch: &mut Batch, limit: usize) -> Result<bool, Error> {
         self.has_started = true;
         let before = batch.len();
         for _ in 0..STRIDE {
-            let has_queued = self.members.iter().any(|member| !member.queue.is_empty());
+            let has_queued = self.has_queued();
             let count = batch.len() - before;
             let is_much = self.places.held.len() > HELD_LEN_MAX;
             if count >= limit || (count > 0 && is_much) || has_queued || self.has_ended {
@@ -171,21 +171,20 @@ impl Chain {
                 return if count > 0 { Ok(false) } else { Err(error) };
             }
         }
-        Ok(batch.len() == before && self.members.iter().all(|member| member.queue.is_empty()))
+        Ok(batch.len() == before && !self.has_queued())
     }
 
     /// Drops what other handles were handed and have not sent: they had all the time of a long read.
     fn drop_unsent(&mut self) -> Result<(), Error> {
-        for member in &mut self.members {
-            member.statistics.dropped += self.places.drop_handed_out(member.id);
+        for (id, member) in self.members.iter_mut() {
+            member.statistics.dropped += self.places.drop_handed_out(id);
         }
         self.flush()
     }
 
-    fn hand_out(&mut self, id: u64, batch: &mut Batch, limit: usize) -> Option<Received> {
+    fn hand_out(&mut self, id: Rank, batch: &mut Batch, limit: usize) -> Option<Received> {
         let Self { members, places, has_ended, .. } = self;
-        let above: Vec<u64> = members.iter().take_while(|member| member.id != id).map(|member| member.id).collect();
-        let member = members.iter_mut().find(|member| member.id == id)?;
+        let member = members.get_mut(id)?;
         let count = member.queue.len().min(limit);
         for entry in member.queue.drain(..count) {
             let bytes = places.held.get(entry.bytes.clone()).unwrap_or_default();
@@ -199,7 +198,7 @@ impl Chain {
             }
         }
         member.statistics.received += count as u64;
-        let is_over = *has_ended && !places.may_come_down(|owner| above.contains(&owner));
+        let is_over = *has_ended && !places.may_come_down(|owner| owner > id);
         match (count, is_over) {
             (0, true) => Some(Received::Ended),
             (0, false) => None,
@@ -208,7 +207,7 @@ impl Chain {
     }
 
     /// Reads one record and sends it down the chain; the batch of the handle that asked takes what arrives at that handle.
-    fn read_one(&mut self, taker: Option<(u64, &mut Batch)>) -> Result<(), Error> {
+    fn read_one(&mut self, taker: Option<(Rank, &mut Batch)>) -> Result<(), Error> {
         self.verify_intact()?;
         let Some(meta) = self.next_record()? else {
             self.has_ended = true;
@@ -231,7 +230,7 @@ impl Chain {
             }
             _ => state_of(&fate),
         };
-        let has_copies = self.members.iter().any(|member| !member.queue.is_empty());
+        let has_copies = self.has_queued();
         if matches!(fate, Fate::Passed) && self.places.is_empty() && !has_copies {
             self.writer.write(raw)?;
             let header = raw.get(meta.data_offset..meta.data_offset + link_len).unwrap_or_default();
@@ -326,14 +325,14 @@ impl Chain {
     }
 
     /// Sends the packet of a place further down, from the handle behind `id`.
-    pub(super) fn go_on(&mut self, id: u64, token: u64, packet: PacketRef<'_>, time_ns: i64) {
-        let from = self.index_of(id) + 1;
+    pub(super) fn go_on(&mut self, id: Rank, token: u64, packet: PacketRef<'_>, time_ns: i64) {
+        let from = self.members.index_below(id);
         let fate = if from < self.members.len() {
             let start = self.places.held.len();
             let traveller =
                 Traveller { bytes: packet.bytes, layout: *packet.layout, address: *packet.address, time_ns };
             let fate = descend(&mut self.members, from, &traveller, token, start);
-            if self.members.iter().any(|member| !member.queue.is_empty()) {
+            if self.has_queued() {
                 self.places.hold(packet.bytes);
             }
             fate
@@ -351,7 +350,7 @@ impl Chain {
             self.fail(&error);
             return Err(error);
         }
-        if self.places.is_empty() && self.members.iter().all(|member| member.queue.is_empty()) {
+        if self.places.is_empty() && !self.has_queued() {
             self.places.clear_buffer();
         }
         Ok(())
@@ -369,7 +368,7 @@ impl Chain {
 
     /// Takes a handle out: what it was handed is dropped, what was queued for it goes on. The last one ends the replay. A
     /// handle that is not there any more is no error.
-    pub(super) fn close(&mut self, id: u64, ending: Ending, statistics: &mut Statistics) -> Result<(), Error> {
+    pub(super) fn close(&mut self, id: Rank, ending: Ending, statistics: &mut Statistics) -> Result<(), Error> {
         let Ok(member) = self.member(id) else { return Ok(()) };
         let is_dropping = member.flags.has(Flags::DROP);
         self.is_aborted |= ending == Ending::Aborted;
@@ -387,13 +386,13 @@ impl Chain {
                 self.go_on(id, token, packet, entry.time_ns);
             }
         }
-        self.members.retain(|member| member.id != id);
+        self.members.remove(id);
         let closed = if is_last { self.complete() } else { self.flush() };
         drained.and(closed)
     }
 
     /// Runs the rest of the capture through the filter of a handle that receives nothing.
-    fn drain(&mut self, id: u64) -> Result<(), Error> {
+    fn drain(&mut self, id: Rank) -> Result<(), Error> {
         let mut nothing = Batch::new();
         while !self.has_ended && self.failure.is_none() {
             // The handle takes nothing, so that each call reads a stride.

@@ -3,24 +3,25 @@ use super::Shared;
 use super::chain::{Attempt, Chain};
 use super::format::RecordMeta;
 use super::place::{Place, State};
-use crate::address::{Flags, Parameter, Shutdown};
+use crate::address::{Parameter, Shutdown};
 use crate::backend::{Backend, Capabilities, Ending, Error, ErrorCode, Mask, Received, SendError, Statistics, Wait};
 use crate::batch::{Batch, Origin, PacketRef, Record, Token};
+use crate::engine::{Rank, repair, verify_sending};
 use crate::filter::Filter;
-use crate::packet::{self, Layout, skip};
+use crate::packet::Layout;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// One handle's end of a replay.
 pub(super) struct ReplayEnd {
     shared: Arc<Shared>,
-    id: u64,
+    id: Rank,
     /// The counts at the time of closing.
     last_statistics: Mutex<Statistics>,
 }
 
 impl ReplayEnd {
-    pub(super) fn new(shared: Arc<Shared>, id: u64) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, id: Rank) -> Self {
         Self { shared, id, last_statistics: Mutex::new(Statistics::default()) }
     }
 }
@@ -148,17 +149,11 @@ impl Backend for ReplayEnd {
     }
 }
 
-/// Whether a handle may send; if sending was shut down, `count` packets are counted as errors.
-fn verify_sender(chain: &mut Chain, id: u64, count: impl Fn() -> usize) -> Result<(), Error> {
+/// Whether a handle may send; if not, `count` packets are counted as errors.
+fn verify_sender(chain: &mut Chain, id: Rank, count: impl Fn() -> usize) -> Result<(), Error> {
     let member = chain.member(id)?;
-    if member.has_ended_sending {
-        member.statistics.errors += count() as u64;
-        return Err(Error::new(ErrorCode::NoData, "sending was shut down on this handle"));
-    }
-    if member.flags.has(Flags::RECV_ONLY) {
-        return Err(Error::new(ErrorCode::InvalidParameter, "a handle opened with RECV_ONLY does not send"));
-    }
-    Ok(())
+    verify_sending(member.has_ended_sending, member.flags, member.layer)
+        .inspect_err(|_| member.statistics.errors += count() as u64)
 }
 
 /// Refuses a packet that the link type has no way to carry.
@@ -175,7 +170,7 @@ fn verify_version(meta: &RecordMeta, layout: &Layout) -> Result<(), Error> {
 /// Sends packets one by one; its buffers are used again.
 struct Sender<'a> {
     chain: &'a mut Chain,
-    id: u64,
+    id: Rank,
     repaired: Vec<u8>,
     encoded: Vec<u8>,
 }
@@ -238,29 +233,19 @@ impl Sender<'_> {
         true
     }
 
-    /// The packet as it goes out, in `repaired`: cut to its IP length, with the checksums computed that the address calls
-    /// open (the driver's rule: never those of ICMP), and for an impostor one hop less.
+    /// The packet as it goes out, in `repaired`: cut to its IP length, and by the driver's rules for what is sent.
     fn repair(&mut self, record: &Record, bytes: &[u8]) -> Result<Layout, Error> {
         self.repaired.clear();
         self.repaired.extend_from_slice(bytes.get(..record.layout.total_len()).unwrap_or(bytes));
-        let address = &record.address;
-        let mut skipped = skip::ICMP | skip::ICMPV6;
-        for (is_final, flag) in [
-            (address.ip_checksum(), skip::IP),
-            (address.tcp_checksum(), skip::TCP),
-            (address.udp_checksum(), skip::UDP),
-        ] {
-            skipped |= if is_final { flag } else { 0 };
-        }
         let layout = record.layout.without_rest();
-        if skipped != skip::ICMP | skip::ICMPV6 | skip::IP | skip::TCP | skip::UDP {
-            let filled = packet::fill_checksums_with(&mut self.repaired, &layout, skipped);
-            let count = u64::from(filled.ip) + u64::from(filled.tcp) + u64::from(filled.udp);
-            self.chain.member(self.id)?.statistics.checksums_computed += count;
-        }
-        if address.impostor() && !packet::decrement_ttl(&mut self.repaired) {
-            self.chain.member(self.id)?.statistics.errors += 1;
-            return Err(Error::new(ErrorCode::HostUnreachable, "the time to live of a packet marked impostor ran out"));
+        let repaired = repair(&mut self.repaired, Some(&layout), &record.address);
+        let statistics = &mut self.chain.member(self.id)?.statistics;
+        match repaired {
+            Ok(computed) => statistics.checksums_computed += computed,
+            Err(error) => {
+                statistics.errors += 1;
+                return Err(error);
+            }
         }
         Ok(layout)
     }

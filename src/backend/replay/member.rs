@@ -5,6 +5,7 @@ use super::place::State;
 use crate::address::{Address, Flags, Layer, Parameter};
 use crate::backend::Statistics;
 use crate::batch::{Batch, Origin, PacketRef, Token};
+use crate::engine::{Ladder, Rank};
 use crate::filter::Filter;
 use crate::packet::{self, Endpoint, Layout};
 use std::collections::VecDeque;
@@ -25,9 +26,8 @@ pub(super) struct Entry {
 
 /// A handle.
 pub(super) struct Member {
-    pub(super) id: u64,
+    pub(super) id: Rank,
     pub(super) layer: Layer,
-    pub(super) priority: i16,
     pub(super) flags: Flags,
     pub(super) filter: Arc<Filter>,
     pub(super) queue: VecDeque<Entry>,
@@ -49,7 +49,7 @@ impl Member {
 pub(super) enum Fate {
     Passed,
     Dropped,
-    Queued { owner: u64 },
+    Queued { owner: Rank },
 }
 
 /// A packet on its way down.
@@ -98,13 +98,13 @@ pub(super) fn find_packet<'a>(
 /// Offers a packet to the handles from index `from` on, until one takes it. Its bytes will lie at `offset` of the buffer.
 #[inline]
 pub(super) fn descend(
-    members: &mut [Member],
+    members: &mut Ladder<Member>,
     from: usize,
     traveller: &Traveller<'_>,
     token: u64,
     offset: usize,
 ) -> Fate {
-    for member in members.iter_mut().skip(from).filter(|member| member.takes_packets()) {
+    for member in members.iter_mut().skip(from).map(|(_, member)| member).filter(|member| member.takes_packets()) {
         let mut address = traveller.address;
         address.set_layer(member.layer);
         if member.layer == Layer::NetworkForward {
@@ -137,8 +137,8 @@ pub(super) fn descend(
 
 /// Takes the packet that a handle was just given out of its queue and into the batch of whoever asked for it.
 #[inline]
-pub(super) fn take_back(members: &mut [Member], id: u64, traveller: &Traveller<'_>, batch: &mut Batch) {
-    let Some(member) = members.iter_mut().find(|member| member.id == id) else { return };
+pub(super) fn take_back(members: &mut Ladder<Member>, id: Rank, traveller: &Traveller<'_>, batch: &mut Batch) {
+    let Some(member) = members.get_mut(id) else { return };
     let Some(entry) = member.queue.pop_back() else { return };
     let origin = entry.token.map_or(Origin::Injected(None), |token| Origin::Received(Token(token)));
     batch.push(traveller.bytes, entry.layout, &entry.address, entry.time_ns, origin);

@@ -4,6 +4,7 @@
 use super::format::{RecordKind, RecordMeta};
 use super::output::Writer;
 use crate::backend::Error;
+use crate::engine::Rank;
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -17,7 +18,7 @@ pub(super) enum State {
     /// A handle has the packet: in its queue, or handed out.
     Waiting {
         /// The handle.
-        owner: u64,
+        owner: Rank,
         /// Whether the program has it.
         handed_out: bool,
     },
@@ -103,7 +104,7 @@ impl Places {
     }
 
     /// Whether a handle of which `is_above` is true still has a packet that may come down.
-    pub(super) fn may_come_down(&self, is_above: impl Fn(u64) -> bool) -> bool {
+    pub(super) fn may_come_down(&self, is_above: impl Fn(Rank) -> bool) -> bool {
         self.queue.iter().any(|place| matches!(place.state, State::Waiting { owner, .. } if is_above(owner)))
     }
 
@@ -115,7 +116,7 @@ impl Places {
     }
 
     /// Drops what the program of `owner` was handed and has not sent; how many packets that are.
-    pub(super) fn drop_handed_out(&mut self, owner: u64) -> u64 {
+    pub(super) fn drop_handed_out(&mut self, owner: Rank) -> u64 {
         self.settle(State::Dropped, |state| state == State::Waiting { owner, handed_out: true })
     }
 
