@@ -43,6 +43,7 @@ mod lexer;
 mod lower;
 mod members;
 mod names;
+mod number;
 mod object;
 mod optimise;
 mod parser;
