@@ -1,4 +1,4 @@
-"""The rows of behaviour that hold at `open` and on a handle of every backend; `docs/behaviour.md` lists them all."""
+"""The rows of the table of behaviours that hold at `open` on every backend; `docs/behaviour.md` lists them."""
 
 from __future__ import annotations
 
