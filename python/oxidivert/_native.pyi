@@ -738,9 +738,9 @@ class Filter:
     """A compiled filter.
 
     `Filter(text, layer=Layer.NETWORK)` compiles WinDivert's filter language, an expression of `f`, or decodes a compiled object
-    string. With `dialect="extended"` the text may also ask about sets, ranges, prefixes and negated groups: `tcp.DstPort in
-    {80, 8000-8080}`, `ip.SrcAddr in 10.0.0.0/8`, `!(udp or icmp)`, and name `sets`: `ip.SrcAddr in $blocked` with
-    `sets={"blocked": ["192.0.2.0/24", ...]}`, whose members are int, str, range, (low, high), or of ipaddress.
+    string. With `dialect="extended"`, or with `sets`, the text may also ask about sets, ranges, prefixes and negated groups:
+    `tcp.DstPort in {80, 8000-8080}`, `ip.SrcAddr in 10.0.0.0/8`, `!(udp or icmp)`, and name `sets`: `ip.SrcAddr in $blocked`
+    with `sets={"blocked": ["192.0.2.0/24", ...]}`, whose members are int, str, range, (low, high), or of ipaddress.
 
     FilterError says what is wrong and where. A FilterWarning tells of a part that can never hold, or always does.
     """

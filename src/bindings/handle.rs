@@ -117,10 +117,15 @@ impl Drop for PyHandle {
             return;
         }
         Python::attach(|py| {
+            // The handle may be collected because an exception is on its way, which must not be lost.
+            let pending = PyErr::take(py);
             let class = py.get_type::<PyResourceWarning>();
             let warned = PyErr::warn(py, &class, c"an open handle was collected; close it, best by a with block", 1);
             for error in [warned, self.end(py, Ending::Completed)].into_iter().filter_map(Result::err) {
                 error.write_unraisable(py, None);
+            }
+            if let Some(pending) = pending {
+                pending.restore(py);
             }
         });
     }

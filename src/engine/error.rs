@@ -101,6 +101,11 @@ impl Error {
         Self::new(ErrorCode::InvalidHandle, "the handle is closed")
     }
 
+    /// The handle was closed while somebody waited for its packets.
+    pub(crate) fn closed_meanwhile() -> Self {
+        Self::new(ErrorCode::OperationAborted, "the handle was closed while it waited for a packet")
+    }
+
     /// A handle that only sends was asked for packets.
     pub(crate) fn send_only() -> Self {
         Self::new(ErrorCode::InvalidParameter, "a handle opened with SEND_ONLY does not receive")

@@ -96,9 +96,7 @@ impl Handle {
         let Inner { shared, layer, rank, bell, .. } = &*self.inner;
         let attempt = |state: &mut State, has_waited: bool| match state.ladders.of(*layer).get_mut(*rank) {
             Some(member) => member.receive(batch, limit.max(1), shared.ticker.now()),
-            None if has_waited => {
-                Some(Err(Error::new(ErrorCode::OperationAborted, "the handle was closed while it waited for a packet")))
-            }
+            None if has_waited => Some(Err(Error::closed_meanwhile())),
             None => Some(Err(Error::closed())),
         };
         match bell.wait_for(&shared.state, wait, attempt) {

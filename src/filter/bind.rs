@@ -1,9 +1,10 @@
 //! What a test means for one class of packets: decided, or a set of values of something that is read. Pure; never panics.
 use super::field::{Field, Side, Source};
 use super::members::Members;
+use super::number::Number;
 use super::program::{Class, Load};
 use super::ranges::Ranges;
-use super::types::{Number, Operator, Test};
+use super::types::{Operator, Test};
 use crate::packet::Transport;
 
 /// Added to an IPv4 address where it is compared as a mapped one.

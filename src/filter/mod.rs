@@ -5,6 +5,18 @@
 //! the optimised program that runs. Object strings enter at WinDivert's program; object strings and normal form are written
 //! from it. Beside them a [`ColumnSource`] reads one of the language's fields from all packets of a batch, or writes it.
 //!
+//! | rooms | what they hold |
+//! | --- | --- |
+//! | `field`, `names`, `number`, `span` | the tables and plain data that all others read |
+//! | `lexer`, `parser`, `ast` | text to expression tree |
+//! | `types`, `lower` | expression tree to WinDivert's program |
+//! | `object`, `format` | WinDivert's program to and from text |
+//! | `bind`, `ranges`, `optimise`, `program`, `table`, `eval`, `evaluate` | WinDivert's program to the one that runs, and running it |
+//! | `extended`, `sets`, `members`, `superset` | the extended dialect: what it adds, and what a driver runs in its place |
+//! | `error`, `excerpt`, `suggest` | what is wrong with a filter |
+//! | `analyse`, `facts`, `remark`, `warning` | what is odd about a filter |
+//! | `explain`, `trace` | what a filter compiles to, and which test decided |
+//!
 //! No text, object, packet or address record makes a function here panic or run without end: nesting, tokens and tests are
 //! limited, jumps lead forwards, and reads are checked.
 //!
@@ -44,6 +56,7 @@ mod lexer;
 mod lower;
 mod members;
 mod names;
+mod number;
 mod object;
 mod optimise;
 mod parser;

@@ -448,3 +448,9 @@ def test_an_unknown_link_type_passes_through_with_one_warning(out: pathlib.Path)
         assert handle.run(lambda packet: None) == 0
     assert len(caught) == 1
     assert out.read_bytes() == source
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_handle_collected_by_an_exception_leaves_it_as_it_is() -> None:
+    with pytest.raises(ZeroDivisionError):
+        [[od.open(backend=replay()), 1 / 0] for _ in range(2)]

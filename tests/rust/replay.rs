@@ -261,6 +261,7 @@ fn two_handles(flags: Flags) -> (Arc<dyn Backend>, Arc<dyn Backend>, SharedBuffe
     (high, low, buffer, bytes)
 }
 
+/// Row 15.
 #[test]
 fn a_packet_passes_the_handles_by_priority() {
     let (high, low, buffer, bytes) = two_handles(Flags::default());
@@ -290,6 +291,7 @@ fn a_packet_passes_the_handles_by_priority() {
     assert_eq!(*buffer.lock().expect("nobody panicked"), bytes);
 }
 
+/// Row 12.
 #[test]
 fn a_copy_for_a_sniffing_handle_leaves_the_packet_to_the_next() {
     let (high, low, buffer, bytes) = two_handles(Flags::SNIFF);

@@ -1,70 +1,15 @@
 //! What the replay backend does with what a program sends, drops and adds, over small captures built in memory.
-use super::captures::{block, enhanced, frame, inbound, interface, pcap, section, udp, words};
-use oxidivert::address::{Address, Flags, Layer, Shutdown};
-use oxidivert::backend::replay::{Output, Replay, SharedBuffer, SharedBytes, Source};
-use oxidivert::backend::{Backend, Ending, ErrorCode, OpenOptions, Overload, Received, System, Wait};
-use oxidivert::batch::{Batch, Origin, Slot};
+use crate::captures::{block, enhanced, frame, inbound, interface, pcap, section, udp, words};
+use crate::replay_support::*;
+use oxidivert::address::{Flags, Layer, Shutdown};
+use oxidivert::backend::replay::{Output, Replay, SharedBytes, Source};
+use oxidivert::backend::{Ending, ErrorCode, OpenOptions, Overload, Received, System, Wait};
+use oxidivert::batch::Batch;
 use oxidivert::filter::Filter;
 use oxidivert::packet::{self, Builder, fields};
 use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// A replay of bytes into a buffer.
-fn replay(bytes: &[u8]) -> (Replay, SharedBuffer) {
-    let buffer = SharedBuffer::default();
-    let source = Source::Bytes(SharedBytes::new(bytes.to_vec()));
-    let replay = Replay::new(&source, Some(Output::Buffer(Arc::clone(&buffer))), None).expect("it is a capture");
-    (replay, buffer)
-}
-
-fn open(replay: &Replay, filter: &str, priority: i16, flags: Flags) -> Arc<dyn Backend> {
-    let filter = Arc::new(Filter::compile(filter, Layer::Network).expect("the filter compiles"));
-    let options = OpenOptions { filter, layer: Layer::Network, priority, flags, on_overload: Overload::Drop };
-    replay.open(options).expect("it opens")
-}
-
-fn receive(handle: &Arc<dyn Backend>, limit: usize) -> Batch {
-    let mut batch = Batch::new();
-    handle.receive(&mut batch, limit, Wait::Poll).expect("it receives");
-    batch
-}
-
-fn code_of_receive(handle: &Arc<dyn Backend>) -> ErrorCode {
-    handle.receive(&mut Batch::new(), 1, Wait::Poll).expect_err("it fails").code()
-}
-
-/// A batch of one new packet.
-fn new_packet(bytes: &[u8], is_outbound: bool) -> Batch {
-    let mut address = Address::default();
-    address.set_outbound(is_outbound);
-    let mut batch = Batch::new();
-    batch.push_parsed(bytes, &address, 0, Origin::Injected(None)).expect("it is a packet");
-    batch
-}
-
-fn completed(handle: &Arc<dyn Backend>, buffer: &SharedBuffer) -> Vec<u8> {
-    handle.close(Ending::Completed).expect("it closes");
-    std::mem::take(&mut *buffer.lock().expect("nobody panicked"))
-}
-
-/// The packets and addresses of a capture, as a reader that changes nothing finds them.
-fn read(bytes: &[u8]) -> Batch {
-    let (replay, buffer) = replay(bytes);
-    let handle = open(&replay, "true", 0, Flags::SNIFF);
-    let mut all = Batch::new();
-    while handle.receive(&mut all, 64, Wait::Poll).expect("it reads") == Received::Packets {}
-    assert_eq!(completed(&handle, &buffer), bytes, "sniffing changes nothing");
-    all
-}
-
-/// Changes the packet at `index` of a batch.
-fn change(batch: &mut Batch, index: usize, edit: impl FnOnce(&mut Slot)) {
-    let mut slot = Slot::default();
-    assert!(slot.load(batch, index));
-    edit(&mut slot);
-    slot.store(batch, index).expect("it is still a packet");
-}
 
 #[test]
 fn link_padding_is_kept_while_the_length_is_unchanged() {
@@ -88,6 +33,7 @@ fn link_padding_is_kept_while_the_length_is_unchanged() {
     assert_eq!(completed(&handle, &buffer), pcap(1, &expected));
 }
 
+/// Rows 11, 14.
 #[test]
 fn what_is_not_sent_is_dropped_and_all_else_keeps_its_place() {
     let arp = [&[4; 12][..], &[0x08, 0x06], &[0; 28]].concat();
@@ -212,6 +158,7 @@ fn a_packet_of_another_ip_version_gets_a_link_header_that_fits_or_is_refused() {
     }
 }
 
+/// Row 54.
 #[test]
 fn checksums_are_computed_where_the_address_leaves_them_open_and_nowhere_else() {
     let mut wrong = udp(1);
@@ -233,6 +180,7 @@ fn checksums_are_computed_where_the_address_leaves_them_open_and_nowhere_else() 
     assert_eq!(all.bytes(2), Some(&udp(1)[..]));
 }
 
+/// Row 45.
 #[test]
 fn a_cut_packet_passes_edited_and_late_but_a_new_one_must_be_whole() {
     let cut = |port| frame(1, &udp(port)[..28], b"");
@@ -255,6 +203,7 @@ fn a_cut_packet_passes_edited_and_late_but_a_new_one_must_be_whole() {
     assert_eq!(original_len, 43_u32.to_le_bytes(), "the late one's record tells what it was before the cut");
 }
 
+/// Rows 57, 58.
 #[test]
 fn a_handle_refuses_what_its_flags_and_state_do_not_allow() {
     let bytes = pcap(1, &[frame(1, &udp(1), b""), frame(2, &udp(2), b"")]);
@@ -274,6 +223,7 @@ fn a_handle_refuses_what_its_flags_and_state_do_not_allow() {
     assert_eq!(completed(&writer, &buffer), bytes);
 }
 
+/// Row 13.
 #[test]
 fn a_dropping_handle_drops_what_matches_and_runs_to_the_end() {
     let frames = [frame(1, &udp(1), b""), frame(2, &udp(2), b"")];
@@ -289,6 +239,7 @@ fn a_dropping_handle_drops_what_matches_and_runs_to_the_end() {
     }
 }
 
+/// Row 19.
 #[test]
 fn of_two_handles_of_one_priority_the_later_one_comes_first() {
     let (replay, buffer) = replay(&pcap(1, &[frame(1, &udp(1), b"")]));
@@ -305,6 +256,7 @@ fn of_two_handles_of_one_priority_the_later_one_comes_first() {
     assert_eq!(read(&completed(&earlier, &buffer)).len(), 1);
 }
 
+/// Row 73.
 #[test]
 fn what_a_closed_handle_had_not_received_goes_on() {
     let bytes = pcap(1, &[frame(1, &udp(1), b""), frame(2, &udp(2), b"")]);

@@ -37,9 +37,14 @@ impl Backend for ReplayEnd {
 
     fn receive(&self, batch: &mut Batch, limit: usize, wait: Wait) -> Result<Received, Error> {
         let mut chain = self.shared.lock();
+        let mut has_waited = false;
         loop {
             let attempt = chain.receive(self.id, batch, limit);
             self.shared.changed.notify_all();
+            if has_waited && matches!(&attempt, Err(error) if error.code() == ErrorCode::InvalidHandle) {
+                return Err(Error::closed_meanwhile());
+            }
+            has_waited = true;
             match attempt? {
                 Attempt::Done(received) => return Ok(received),
                 Attempt::Blocked => {}

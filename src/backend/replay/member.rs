@@ -83,9 +83,11 @@ pub(super) fn find_packet<'a>(
     let src_addr = packet::read_addr(bytes, &layout, Endpoint::Source)?;
     let dst_addr = packet::read_addr(bytes, &layout, Endpoint::Destination)?;
     let told = meta.is_outbound.or(located.is_outbound);
+    // Captures hold one that stays within the host once, and some say inbound; the driver shows it outbound only.
+    let is_loopback = packet::is_loopback(src_addr, dst_addr);
     let mut address = Address::default();
-    address.set_outbound(told.unwrap_or_else(|| directions.is_outbound(src_addr)));
-    address.set_loopback(packet::is_loopback(src_addr, dst_addr));
+    address.set_outbound(is_loopback || told.unwrap_or_else(|| directions.is_outbound(src_addr)));
+    address.set_loopback(is_loopback);
     address.set_ipv6(layout.is_ipv6());
     address.set_ip_checksum(true);
     address.set_tcp_checksum(true);
@@ -109,6 +111,7 @@ pub(super) fn descend(
         address.set_layer(member.layer);
         if member.layer == Layer::NetworkForward {
             address.set_outbound(true);
+            address.set_loopback(false);
         }
         member.statistics.seen += 1;
         let packet = PacketRef { bytes: traveller.bytes, layout: &traveller.layout, address: &address };
