@@ -8,6 +8,7 @@ from ._fields import f
 from ._native import (
     Address,
     Batch,
+    Column,
     EndpointData,
     Engine,
     EngineFlow,
@@ -38,6 +39,7 @@ __all__ = [
     "Address",
     "Batch",
     "ChecksumFlag",
+    "Column",
     "Direction",
     "DivertError",
     "EndpointData",

@@ -14,6 +14,7 @@ from ._process import Process
 __all__ = [
     "Address",
     "Batch",
+    "Column",
     "EndpointData",
     "Engine",
     "EngineFlow",
@@ -73,6 +74,7 @@ __version__: Final[str]
 _Object: TypeAlias = object
 _Buffer: TypeAlias = bytes | bytearray | memoryview
 _IpAddress: TypeAlias = IPv4Address | IPv6Address
+_ColumnValue: TypeAlias = int | str | _IpAddress
 _Member: TypeAlias = int | str | range | _IpAddress | IPv4Network | IPv6Network
 _BackendArgument: TypeAlias = Literal["auto", "windivert", "nfqueue"] | Replay | Engine
 _Sets: TypeAlias = Mapping[str, Iterable[_Member | tuple[_Member, _Member]]]
@@ -636,7 +638,8 @@ class Packet:
 class Batch:
     """Packets and their addresses over one buffer, as `recv_batch` gives them: a sequence.
 
-    A packet taken out of it is the same object each time, and goes out as it then is when the batch is sent.
+    A packet taken out of it is the same object each time, and goes out as it then is when the batch is sent. `column` reads a
+    value of all packets at once, `set_column` writes one, `matches` asks a filter, `select` picks packets.
     """
 
     def __len__(self) -> int: ...
@@ -644,6 +647,53 @@ class Batch:
     def __iter__(self) -> Iterator[Packet]: ...
     def matches(self, filter: str | Filter | Expression) -> Mask:
         """For each packet, as it now is, whether it matches a filter: text, an expression of `f` or a Filter."""
+    def column(self, name: str) -> Column:
+        """A value of each packet, as it now is: a field of the filter language (`tcp.DstPort`, `ip.SrcAddr`, `localAddr`,
+        `outbound`, `tcp.Payload[0]`), `length`, `time_ns`, `direction` (0 outbound, 1 inbound), `src_addr`, `dst_addr`,
+        `src_port`, `dst_port` or `protocol`.
+
+        Read once; the same object until a packet changes. ValueError if there is no such column.
+        """
+    def set_column(
+        self,
+        name: str,
+        values: _ColumnValue | Iterable[_ColumnValue | None],
+        mask: Mask | Iterable[bool] | None = None,
+    ) -> None:
+        """Gives the packets that `mask` selects (default all) a value each: one for all, a sequence, a Column or a buffer of
+        integers with one for each packet of the batch. Checksums follow, as with every edit.
+
+        Ports, addresses and other header fields can be set, but none that tells of the packet's structure: ValueError, with the
+        list. If a packet lacks the header or its value does not fit, PacketError names it and no packet is changed.
+        """
+    def select(self, mask: Mask | Iterable[bool]) -> Batch:
+        """The packets that a mask means, as a batch. They are the same packets: what changes in one batch changes in the other,
+        and what was sent by one is sent again by the other as a copy.
+        """
+
+@final
+class Column:
+    """A value of each packet of a batch, in host byte order: a read-only sequence of int (flags: bool; addresses as numbers), None
+    where the packet has none.
+
+    Takes part in the buffer protocol, so that `numpy.asarray(column)` is an array without a copy (0 where there is no value,
+    see `valid`; IPv6 and mapped addresses are 16 bytes), and in Arrow's C data interface: `pyarrow.array(column)`,
+    `polars.Series(column)`. Never changes; outlives its batch.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name that the column was asked for by."""
+    @property
+    def valid(self) -> Mask:
+        """Which packets have a value."""
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: SupportsIndex, /) -> int | None: ...
+    def __iter__(self) -> Iterator[int | None]: ...
+    def __arrow_c_schema__(self) -> _Object:
+        """The column's type, for Arrow's C data interface."""
+    def __arrow_c_array__(self, requested_schema: _Object | None = None) -> tuple[_Object, _Object]:
+        """The column, for Arrow's C data interface, as the type that it has whatever is requested."""
 
 @final
 class Statistics:
@@ -688,9 +738,9 @@ class Filter:
     """A compiled filter.
 
     `Filter(text, layer=Layer.NETWORK)` compiles WinDivert's filter language, an expression of `f`, or decodes a compiled object
-    string. With `dialect="extended"` the text may also ask about sets, ranges, prefixes and negated groups: `tcp.DstPort in
-    {80, 8000-8080}`, `ip.SrcAddr in 10.0.0.0/8`, `!(udp or icmp)`, and name `sets`: `ip.SrcAddr in $blocked` with
-    `sets={"blocked": ["192.0.2.0/24", ...]}`, whose members are int, str, range, (low, high), or of ipaddress.
+    string. With `dialect="extended"`, or with `sets`, the text may also ask about sets, ranges, prefixes and negated groups:
+    `tcp.DstPort in {80, 8000-8080}`, `ip.SrcAddr in 10.0.0.0/8`, `!(udp or icmp)`, and name `sets`: `ip.SrcAddr in $blocked`
+    with `sets={"blocked": ["192.0.2.0/24", ...]}`, whose members are int, str, range, (low, high), or of ipaddress.
 
     FilterError says what is wrong and where. A FilterWarning tells of a part that can never hold, or always does.
     """
@@ -778,7 +828,7 @@ class Mask:
     `numpy.asarray(mask)` is an array of bool without a copy.
     """
 
-    def __new__(cls, values: Sequence[bool]) -> Self: ...
+    def __new__(cls, values: Iterable[bool]) -> Self: ...
     def count(self) -> int:
         """How many packets are meant."""
     def __len__(self) -> int: ...
@@ -821,7 +871,7 @@ class Handle(Generic[_Item]):
         """
     @overload
     def send(self, packet: _Buffer, address: Address) -> None: ...
-    def send_batch(self, batch: Batch, mask: Mask | Sequence[bool] | None = None) -> int:
+    def send_batch(self, batch: Batch, mask: Mask | Iterable[bool] | None = None) -> int:
         """Sends the packets of a batch that `mask` (one truth value each, default all) selects; how many went out.
 
         A failure in the middle raises DivertError with `sent`.

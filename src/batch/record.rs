@@ -163,6 +163,15 @@ impl Batch {
         Some(PacketRef { bytes, layout: &record.layout, address: &record.address })
     }
 
+    /// The bytes and the offset table of the packet at `index`, to be edited in place; marks the packet changed.
+    #[inline]
+    pub fn edit(&mut self, index: usize) -> Option<(&mut [u8], &mut Layout)> {
+        let record = self.records.get_mut(index)?;
+        let bytes = self.buffer.get_mut(record.start..record.start + record.len)?;
+        record.changed = true;
+        Some((bytes, &mut record.layout))
+    }
+
     /// Puts other bytes in the place of the packet at `index`: over the old ones if they are as long, else behind the last
     /// packet's. False if there is no such packet.
     pub fn replace(&mut self, index: usize, bytes: &[u8], layout: Layout) -> bool {

@@ -133,6 +133,25 @@ impl Slot {
         Ok(())
     }
 
+    /// Whether a batch has the same bytes and the same address at `index`.
+    pub fn is_in(&self, batch: &Batch, index: usize) -> bool {
+        let address = batch.records().get(index).map(|record| &record.address);
+        batch.bytes(index) == Some(&self.bytes) && address == Some(&self.address)
+    }
+
+    /// Takes over what was edited in place in the batch at `index`. False, and nothing done, if the packet there has another
+    /// length or there is none.
+    pub fn follow(&mut self, batch: &Batch, index: usize) -> bool {
+        let (Some(record), Some(bytes)) = (batch.records().get(index), batch.bytes(index)) else { return false };
+        if bytes.len() != self.bytes.len() {
+            return false;
+        }
+        self.bytes.copy_from_slice(bytes);
+        self.layout = Ok(record.layout);
+        self.bytes_changed = true;
+        true
+    }
+
     /// Appends the packet to a batch, to be sent. Bytes that are no packet give the parser's error.
     pub fn append_to(&self, batch: &mut Batch) -> Result<(), ParseError> {
         batch.push(&self.bytes, self.layout?, &self.address, self.time_ns, self.origin);

@@ -1,13 +1,19 @@
 //! `Batch`: a sequence of packets over one buffer.
+//!
+//! A batch and those that were selected from it share one state, in which each packet is known by its index. The state's lock
+//! is never held while Python code may run, nor while the interpreter is detached but to send, which needs no Python.
+use super::column::PyColumn;
 use super::error::OrRaise;
 use super::event::item;
 use super::filter::PyFilter;
 use super::filter_source::Dialect;
+use super::input::{NewValues, Selection};
 use super::mask::PyMask;
 use super::packet::PyPacket;
 use crate::address::Layer;
 use crate::backend::Handle;
 use crate::batch::{Batch, Origin, Slot};
+use crate::filter::ColumnSource;
 use crate::packet::ParseError;
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
@@ -16,51 +22,103 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Packets and their addresses over one buffer, as `recv_batch` gives them: a sequence.
 ///
-/// A packet taken out of it is the same object each time, and goes out as it then is when the batch is sent.
+/// A packet taken out of it is the same object each time, and goes out as it then is when the batch is sent. `column` reads a
+/// value of all packets at once, `set_column` writes one, `matches` asks a filter, `select` picks packets.
 #[pyclass(frozen, module = "oxidivert", name = "Batch", sequence)]
 pub(super) struct PyBatch {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
+    /// The indices of the packets that the batch consists of, in order; all of them if there is none.
+    picks: Option<Box<[usize]>>,
+    columns: Mutex<Columns>,
 }
 
+/// What a batch and those selected from it have in common.
 struct State {
     batch: Batch,
     /// The packets that were taken out, by index.
     packets: Vec<Option<Py<PyPacket>>>,
+    /// Grows with every change of a packet.
+    revision: u64,
+}
+
+/// Columns that were read, and the state's revision that they are of.
+#[derive(Default)]
+struct Columns {
+    revision: u64,
+    columns: Vec<Py<PyColumn>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl PyBatch {
     pub(super) fn new(batch: Batch) -> Self {
         let packets = std::iter::repeat_with(|| None).take(batch.len()).collect();
-        Self { state: Mutex::new(State { batch, packets }) }
+        let state = Arc::new(Mutex::new(State { batch, packets, revision: 0 }));
+        Self { state, picks: None, columns: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
-    /// The packet or event at `index`.
-    fn item_at(&self, py: Python<'_>, index: usize) -> PyResult<Py<PyAny>> {
+    /// The state, in which packets that were taken out are as they now are.
+    fn lock_current(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, State>> {
+        let mut state = self.lock();
+        state.take_in_edits().or_raise(py)?;
+        Ok(state)
+    }
+
+    /// Likewise, where there are only packets.
+    fn lock_packets(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, State>> {
+        let state = self.lock_current(py)?;
+        if (0..self.len_in(&state)).any(|position| state.has_event(self.index_of(position))) {
+            return Err(PyValueError::new_err("events have no columns; look at their attributes one by one"));
+        }
+        Ok(state)
+    }
+
+    /// How many packets there are.
+    fn len_in(&self, state: &State) -> usize {
+        self.picks.as_ref().map_or(state.packets.len(), |picks| picks.len())
+    }
+
+    /// The index in the state of the packet at a position.
+    fn index_of(&self, position: usize) -> usize {
+        self.picks.as_ref().map_or(position, |picks| picks.get(position).copied().unwrap_or(usize::MAX))
+    }
+
+    /// The position of the packet with an index.
+    fn position_of(&self, index: usize) -> usize {
+        let picks = self.picks.as_ref();
+        picks.and_then(|picks| picks.iter().position(|pick| *pick == index)).unwrap_or(index)
+    }
+
+    /// The packet or event at a position.
+    fn item_at(&self, py: Python<'_>, position: usize) -> PyResult<Py<PyAny>> {
+        let index = self.index_of(position);
         let mut event = Batch::new();
         {
             let state = self.lock();
-            let layer = state.batch.records().get(index).and_then(|record| record.address.layer());
-            if layer.is_some_and(|layer| !layer.has_packets()) {
+            if state.has_event(index) {
                 event.append_from(&state.batch, index);
             }
         }
         if !event.is_empty() {
             return item(py, &event, 0);
         }
-        self.packet_at(py, index).map(Py::into_any)
+        self.packet_at(py, position).map(Py::into_any)
     }
 
-    fn packet_at(&self, py: Python<'_>, index: usize) -> PyResult<Py<PyPacket>> {
+    fn packet_at(&self, py: Python<'_>, position: usize) -> PyResult<Py<PyPacket>> {
+        let index = self.index_of(position);
         let slot = {
             let state = self.lock();
             if let Some(Some(packet)) = state.packets.get(index) {
                 return Ok(packet.clone_ref(py));
             }
-            let missing = || PyIndexError::new_err(format!("the batch has {} packets", state.batch.len()));
+            let missing = || PyIndexError::new_err(format!("the batch has {} packets", self.len_in(&state)));
             Slot::from_batch(&state.batch, index).ok_or_else(missing)?
         };
         // Made without the lock: making an object may run the collector.
@@ -71,36 +129,70 @@ impl PyBatch {
     }
 
     /// Sends the selected packets as they now are.
-    pub(super) fn send(&self, py: Python<'_>, handle: &Handle, mask: Option<&[bool]>) -> PyResult<usize> {
-        let mut state = self.lock();
-        let State { batch, packets } = &mut *state;
-        if mask.is_some_and(|mask| mask.len() != batch.len()) {
-            let message = format!("the mask needs {} truth values, one for each packet", batch.len());
-            return Err(PyValueError::new_err(message));
-        }
-        State::take_in_edits(batch, packets).or_raise(py)?;
-        let mut outgoing = std::mem::take(batch);
+    pub(super) fn send(&self, py: Python<'_>, handle: &Handle, mask: Option<&Selection<'_>>) -> PyResult<usize> {
+        let state = self.lock_current(py)?;
+        let mask = mask.map(|mask| mask.values(self.len_in(&state))).transpose()?;
+        let whole = self.picks.as_ref().map(|picks| widen(picks, mask, state.packets.len()));
         drop(state);
-        let sent = py.detach(|| handle.send(&mut outgoing, mask));
-        let mut state = self.lock();
-        state.batch = outgoing;
-        let count = sent.as_ref().map_or_else(|failure| failure.sent, |count| *count);
-        state.mark_sent(mask, count);
-        drop(state);
+        let mask = whole.as_deref().or(mask);
+        let sent = py.detach(|| {
+            let mut state = self.lock();
+            let sent = handle.send(&mut state.batch, mask);
+            state.mark_sent(mask, sent.as_ref().map_or_else(|failure| failure.sent, |count| *count));
+            sent
+        });
+        self.lock().tell_origins();
         sent.or_raise(py)
+    }
+
+    /// The column of this name that was read before and is of this revision.
+    fn known_column(&self, py: Python<'_>, name: &str, revision: u64) -> Option<Py<PyColumn>> {
+        let known = locked(&self.columns);
+        let mut columns = known.columns.iter().filter(|_| known.revision == revision);
+        columns.find(|column| column.get().name() == name).map(|column| column.clone_ref(py))
+    }
+
+    fn remember_column(&self, py: Python<'_>, column: &Py<PyColumn>, revision: u64) {
+        let mut known = locked(&self.columns);
+        if known.revision != revision {
+            *known = Columns { revision, columns: Vec::new() };
+        }
+        known.columns.push(column.clone_ref(py));
     }
 }
 
+/// A mask of all packets from one of some of them.
+fn widen(picks: &[usize], mask: Option<&[bool]>, len: usize) -> Vec<bool> {
+    let mut whole = vec![false; len];
+    for (position, index) in picks.iter().enumerate() {
+        let is_meant = mask.is_none_or(|mask| mask.get(position) == Some(&true));
+        if let Some(place) = whole.get_mut(*index) {
+            *place |= is_meant;
+        }
+    }
+    whole
+}
+
 impl State {
+    /// Whether there is no packet at an index, but an event.
+    fn has_event(&self, index: usize) -> bool {
+        let layer = self.batch.records().get(index).and_then(|record| record.address.layer());
+        layer.is_some_and(|layer| !layer.has_packets())
+    }
+
     /// Brings the packets that were taken out into the buffer as they now are.
-    fn take_in_edits(batch: &mut Batch, packets: &[Option<Py<PyPacket>>]) -> Result<(), ParseError> {
-        for (index, packet) in packets.iter().enumerate() {
-            if let Some(packet) = packet {
-                let slot = packet.get().slot().lock();
-                slot.store(batch, index)?;
-                if let Some(record) = batch.records_mut().get_mut(index) {
-                    record.origin = slot.origin();
-                }
+    fn take_in_edits(&mut self) -> Result<(), ParseError> {
+        for (index, packet) in self.packets.iter().enumerate() {
+            let Some(packet) = packet else { continue };
+            let slot = packet.get().slot().lock();
+            if slot.is_changed() {
+                self.revision += u64::from(!slot.is_in(&self.batch, index));
+                slot.store(&mut self.batch, index)?;
+            }
+            let record = self.batch.records_mut().get_mut(index);
+            // What was sent stays so, even where the packet does not know yet.
+            if let Some(record) = record.filter(|_| !matches!(slot.origin(), Origin::Received(_))) {
+                record.origin = slot.origin();
             }
         }
         Ok(())
@@ -108,13 +200,19 @@ impl State {
 
     /// The first `count` selected packets were sent: sending them again injects copies.
     fn mark_sent(&mut self, mask: Option<&[bool]>, count: usize) {
-        let selected = (0..self.batch.len()).filter(|index| mask.is_none_or(|mask| mask.get(*index) == Some(&true)));
-        for index in selected.take(count) {
-            let Some(record) = self.batch.records_mut().get_mut(index) else { continue };
+        let is_selected = |index: &usize| mask.is_none_or(|mask| mask.get(*index) == Some(&true));
+        let records = self.batch.records_mut().iter_mut().enumerate().filter(|(index, _)| is_selected(index));
+        for (_, record) in records.take(count) {
             if let Origin::Received(token) = record.origin {
                 record.origin = Origin::Injected(Some(token));
             }
-            if let Some(Some(packet)) = self.packets.get(index) {
+        }
+    }
+
+    /// Tells the packets that were taken out whether they were sent.
+    fn tell_origins(&self) {
+        for (packet, record) in self.packets.iter().zip(self.batch.records()) {
+            if let (Some(packet), Origin::Injected(_)) = (packet, record.origin) {
                 packet.get().slot().lock().set_origin(record.origin);
             }
         }
@@ -127,16 +225,70 @@ impl PyBatch {
     fn matches(&self, py: Python<'_>, filter: &Bound<'_, PyAny>) -> PyResult<PyMask> {
         let filter = PyFilter::from_argument(filter, Layer::Network, Dialect::Extended, None)?;
         let core = Arc::clone(filter.get().core());
-        let mut state = self.lock();
-        let State { batch, packets } = &mut *state;
-        State::take_in_edits(batch, packets).or_raise(py)?;
-        let mut mask = Vec::with_capacity(batch.len());
-        core.matches_batch(batch, &mut mask);
+        let state = self.lock_current(py)?;
+        let positions = 0..self.len_in(&state);
+        let packets = positions.map(|position| state.batch.packet(self.index_of(position)));
+        let mask: Vec<_> = packets.map(|packet| packet.is_some_and(|packet| core.matches(packet))).collect();
         Ok(mask.into())
     }
 
+    /// A value of each packet, as it now is: a field of the filter language (`tcp.DstPort`, `ip.SrcAddr`, `localAddr`,
+    /// `outbound`, `tcp.Payload[0]`), `length`, `time_ns`, `direction` (0 outbound, 1 inbound), `src_addr`, `dst_addr`,
+    /// `src_port`, `dst_port` or `protocol`.
+    ///
+    /// Read once; the same object until a packet changes. ValueError if there is no such column.
+    fn column(&self, py: Python<'_>, name: &str) -> PyResult<Py<PyColumn>> {
+        let state = self.lock_packets(py)?;
+        let revision = state.revision;
+        if let Some(column) = self.known_column(py, name, revision) {
+            return Ok(column);
+        }
+        let source = ColumnSource::parse(name).or_raise(py)?;
+        let positions = 0..self.len_in(&state);
+        let column = source.extract(&state.batch, positions.map(|position| self.index_of(position)));
+        drop(state);
+        let column = Py::new(py, PyColumn::new(source, column))?;
+        self.remember_column(py, &column, revision);
+        Ok(column)
+    }
+
+    /// Gives the packets that `mask` selects (default all) a value each: one for all, a sequence, a Column or a buffer of
+    /// integers with one for each packet of the batch. Checksums follow, as with every edit.
+    ///
+    /// Ports, addresses and other header fields can be set, but none that tells of the packet's structure: ValueError, with the
+    /// list. If a packet lacks the header or its value does not fit, PacketError names it and no packet is changed.
+    #[pyo3(signature = (name, values, mask=None))]
+    fn set_column(&self, py: Python<'_>, name: &str, values: NewValues, mask: Option<Selection<'_>>) -> PyResult<()> {
+        let source = ColumnSource::parse(name).or_raise(py)?;
+        let mut guard = self.lock_packets(py)?;
+        let state = &mut *guard;
+        let len = self.len_in(state);
+        let mask = mask.as_ref().map(|mask| mask.values(len)).transpose()?;
+        values.verify_len(len)?;
+        let positions = (0..len).filter(|position| mask.is_none_or(|mask| mask.get(*position) == Some(&true)));
+        let edits = positions.map(|position| (self.index_of(position), values.at(position)));
+        let written = source.write(&mut state.batch, edits.clone());
+        written.map_err(|error| error.renumbered(|index| self.position_of(index))).or_raise(py)?;
+        state.revision += 1;
+        for (index, _) in edits {
+            if let Some(Some(packet)) = state.packets.get(index) {
+                packet.get().slot().lock().follow(&state.batch, index);
+            }
+        }
+        Ok(())
+    }
+
+    /// The packets that a mask means, as a batch. They are the same packets: what changes in one batch changes in the other,
+    /// and what was sent by one is sent again by the other as a copy.
+    fn select(&self, mask: Selection<'_>) -> PyResult<Self> {
+        let len = self.__len__();
+        let positions = mask.values(len)?.iter().enumerate().filter(|(_, is_meant)| **is_meant);
+        let picks = positions.map(|(position, _)| self.index_of(position)).collect();
+        Ok(Self { state: Arc::clone(&self.state), picks: Some(picks), columns: Mutex::default() })
+    }
+
     fn __len__(&self) -> usize {
-        self.lock().packets.len()
+        self.len_in(&self.lock())
     }
 
     fn __getitem__(&self, py: Python<'_>, index: isize) -> PyResult<Py<PyAny>> {

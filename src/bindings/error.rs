@@ -1,5 +1,6 @@
 //! The only place that knows both sides: this crate's errors and the exceptions of `oxidivert._exceptions`.
 use crate::backend::{self, ErrorCode};
+use crate::filter::ColumnErrorKind;
 use crate::{address, batch, filter, packet};
 use pyo3::exceptions::PyValueError;
 use pyo3::import_exception;
@@ -82,6 +83,15 @@ impl<T> OrRaise<T> for Result<T, filter::Error> {
                 error.text().to_owned(),
                 error.to_string(),
             ))
+        })
+    }
+}
+
+impl<T> OrRaise<T> for Result<T, filter::ColumnError> {
+    fn or_raise(self, _py: Python<'_>) -> PyResult<T> {
+        self.map_err(|error| match error.kind() {
+            ColumnErrorKind::Packet { .. } => PacketError::new_err(error.to_string()),
+            _ => PyValueError::new_err(error.to_string()),
         })
     }
 }

@@ -14,9 +14,9 @@ use std::sync::Arc;
 /// A compiled filter.
 ///
 /// `Filter(text, layer=Layer.NETWORK)` compiles WinDivert's filter language, an expression of `f`, or decodes a compiled object
-/// string. With `dialect="extended"` the text may also ask about sets, ranges, prefixes and negated groups: `tcp.DstPort in
-/// {80, 8000-8080}`, `ip.SrcAddr in 10.0.0.0/8`, `!(udp or icmp)`, and name `sets`: `ip.SrcAddr in $blocked` with
-/// `sets={"blocked": ["192.0.2.0/24", ...]}`, whose members are int, str, range, (low, high), or of ipaddress.
+/// string. With `dialect="extended"`, or with `sets`, the text may also ask about sets, ranges, prefixes and negated groups:
+/// `tcp.DstPort in {80, 8000-8080}`, `ip.SrcAddr in 10.0.0.0/8`, `!(udp or icmp)`, and name `sets`: `ip.SrcAddr in $blocked`
+/// with `sets={"blocked": ["192.0.2.0/24", ...]}`, whose members are int, str, range, (low, high), or of ipaddress.
 ///
 /// FilterError says what is wrong and where. A FilterWarning tells of a part that can never hold, or always does.
 #[pyclass(frozen, module = "oxidivert", name = "Filter")]
@@ -77,13 +77,15 @@ fn sets_of(filter: &Filter) -> Vec<(&str, Vec<String>)> {
 #[pymethods]
 impl PyFilter {
     #[new]
-    #[pyo3(signature = (text, layer=0, *, dialect=Dialect::WinDivert, sets=None), text_signature = "(text, layer=0, *, dialect='windivert', sets=None)")]
+    #[pyo3(signature = (text, layer=0, *, dialect=None, sets=None), text_signature = "(text, layer=0, *, dialect='windivert', sets=None)")]
     fn py_new<'py>(
         text: &Bound<'py, PyAny>,
         layer: i64,
-        dialect: Dialect,
+        dialect: Option<Dialect>,
         sets: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Self> {
+        // Only the extended dialect can name sets.
+        let dialect = dialect.unwrap_or(if sets.is_some() { Dialect::Extended } else { Dialect::WinDivert });
         Self::compile(&Source::new(text, dialect, sets)?, super::enums::layer_from(layer)?, text.py())
     }
 

@@ -53,6 +53,9 @@ impl<'py> Source<'py> {
     ) -> PyResult<Self> {
         let sets = sets.map_or_else(|| Ok(Sets::new()), sets_from)?;
         if let Ok(text) = filter.cast::<PyString>() {
+            if dialect == Dialect::WinDivert && sets.names().next().is_some() {
+                return Err(PyValueError::new_err("only the extended dialect can name sets; leave out dialect="));
+            }
             return Ok(Self { text: text.clone(), dialect, sets });
         }
         if filter.is_instance(EXPRESSION.import(filter.py(), "oxidivert._expression", "Expression")?)? {

@@ -8,7 +8,7 @@ use super::error::{OrRaise, refuse};
 use super::event::item;
 use super::filter::PyFilter;
 use super::filter_source::Dialect;
-use super::mask::PyMask;
+use super::input::Selection;
 use super::packet::PyPacket;
 use super::replay::PyReplay;
 use super::run::{OnError, receive, run, run_passthrough};
@@ -171,17 +171,8 @@ impl PyHandle {
     ///
     /// A failure in the middle raises DivertError with `sent`.
     #[pyo3(signature = (batch, mask=None))]
-    fn send_batch(
-        &self,
-        py: Python<'_>,
-        batch: &Bound<'_, PyBatch>,
-        mask: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<usize> {
-        let Some(mask) = mask else { return batch.get().send(py, &self.core, None) };
-        if let Ok(mask) = mask.cast::<PyMask>() {
-            return batch.get().send(py, &self.core, Some(mask.get().values()));
-        }
-        batch.get().send(py, &self.core, Some(&mask.extract::<Vec<bool>>()?))
+    fn send_batch(&self, py: Python<'_>, batch: &Bound<'_, PyBatch>, mask: Option<Selection<'_>>) -> PyResult<usize> {
+        batch.get().send(py, &self.core, mask.as_ref())
     }
 
     /// Calls `callback(packet)` for every packet, in a loop that runs in Rust, until the handle is shut down or closed or

@@ -1,6 +1,7 @@
 //! `Mask`: which packets of a batch are meant.
 #![expect(unsafe_code, reason = "the buffer protocol is a C interface")]
 use super::buffer::{ArrayShape, export_array};
+use super::input::truth_values;
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -40,8 +41,8 @@ impl PyMask {
 #[pymethods]
 impl PyMask {
     #[new]
-    fn py_new(values: Vec<bool>) -> Self {
-        values.into()
+    fn py_new(values: &Bound<'_, PyAny>) -> PyResult<Self> {
+        truth_values(values).map(Self::from)
     }
 
     /// How many packets are meant.

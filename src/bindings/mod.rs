@@ -1,9 +1,11 @@
 //! The Python module `oxidivert._native`: convert, call, map the error. Decides nothing about packets.
 #![expect(clippy::needless_pass_by_value, reason = "what PyO3's macros call must look so")]
 mod address;
+mod arrow;
 mod batch;
 mod buffer;
 mod build;
+mod column;
 mod engine;
 mod enums;
 mod error;
@@ -13,6 +15,7 @@ mod filter_source;
 mod handle;
 mod header;
 mod helpers;
+mod input;
 mod ip;
 mod mask;
 mod packet;
@@ -31,6 +34,8 @@ mod _native {
     use super::batch::PyBatch;
     #[pymodule_export]
     use super::build::{icmp, icmp_echo, icmp_unreachable, other, tcp, udp};
+    #[pymodule_export]
+    use super::column::PyColumn;
     #[pymodule_export]
     use super::engine::{PyEngine, PyEngineFlow};
     #[pymodule_export]

@@ -73,7 +73,6 @@ impl<'a> Traveller<'a> {
     fn again(record: &Record, bytes: &'a [u8], fragments: Fragments, now: i64) -> Self {
         let mut address = record.address;
         address.set_timestamp(now);
-        address.set_sniffed(false);
         Self { bytes, layout: Some(record.layout), address, fragments, process_id: record.process_id }
     }
 }

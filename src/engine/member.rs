@@ -92,7 +92,6 @@ impl Member {
     pub(super) fn end_receiving(&mut self) {
         self.captures = false;
         self.has_ended_receiving = true;
-        self.bypasses = Bypasses::default();
     }
 
     /// What the handle does with a packet, before it does it.

@@ -119,7 +119,7 @@ impl Member {
         let space = read.buffer_len.unwrap_or(0);
         while completion.error.is_none() && completion.addresses.len() < read.capacity {
             let Some((entry, [head, rest])) = self.queue.first() else { break };
-            if completion.data.len() + entry.len as usize > space && entry.len > 0 {
+            if completion.data.len() + entry.len as usize > space {
                 break;
             }
             completion.data.extend_from_slice(head);

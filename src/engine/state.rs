@@ -135,6 +135,7 @@ impl State {
     pub(super) fn inject(&mut self, bytes: &[u8], injection: &Injection, now: i64) -> Fate {
         let layout = well_formed(bytes);
         if injection.loopback
+            && !injection.forwarded
             && let Some(layout) = &layout
         {
             self.host.learn_ends(bytes, layout);

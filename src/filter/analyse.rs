@@ -12,7 +12,7 @@ use super::facts::{Facts, Outcome, both};
 use super::field::Field;
 use super::lower::lower;
 use super::program::Class;
-use super::remark::{self, Remark};
+use super::remark::{self, Joint, Remark};
 use super::span::Span;
 use super::types::{Folded, Subject, Target, Test, fold};
 use super::warning::Warning;
@@ -261,14 +261,6 @@ impl Analysis<'_> {
         let end = open.checked_sub(1).map_or(Some(0), |nth| Some(after.match_indices(')').nth(nth)?.0 + 1));
         Some(Span::new(start?, span.end as usize + end?))
     }
-}
-
-/// What makes one of several parts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Joint {
-    And,
-    Or,
-    Conditional,
 }
 
 /// A node that is constant because of how its parts go together.

@@ -1,8 +1,9 @@
 //! The expression tree, in an arena: nodes refer to each other by number. Plain data.
 use super::field::Field;
 use super::members::Members;
+use super::number::Number;
 use super::span::Span;
-use super::types::{Number, Operator, Subject};
+use super::types::{Operator, Subject};
 
 /// The number of a node in its tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

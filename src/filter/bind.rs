@@ -1,9 +1,10 @@
 //! What a test means for one class of packets: decided, or a set of values of something that is read. Pure; never panics.
 use super::field::{Field, Side, Source};
 use super::members::Members;
+use super::number::Number;
 use super::program::{Class, Load};
 use super::ranges::Ranges;
-use super::types::{Number, Operator, Test};
+use super::types::{Operator, Test};
 use crate::packet::Transport;
 
 /// Added to an IPv4 address where it is compared as a mapped one.
@@ -66,7 +67,7 @@ pub(super) fn bind(test: &Test, class: Class, layer: u8, sets: &[Members]) -> Bo
     if field.needs().is_some_and(|header| !class.has(header)) {
         return Bound::Decided(false);
     }
-    match read(test, class, Kind::of(layer)) {
+    match read(field, test.index(), class, Kind::of(layer)) {
         Reading::Known(value) => Bound::Decided(test.holds(Number::positive(value), sets)),
         Reading::Place(place) => Bound::Read(place, Values::Numbers(Domain::unsigned(place.maximum()))),
         Reading::Values(place, values) => Bound::Read(place, values),
@@ -75,19 +76,21 @@ pub(super) fn bind(test: &Test, class: Class, layer: u8, sets: &[Members]) -> Bo
 
 /// The number that a test compares on a layer, if the field is there; `load` reads a place.
 pub(super) fn value(test: &Test, class: Class, layer: u8, load: impl FnOnce(Place) -> Option<u128>) -> Option<Number> {
-    let field = test.field;
-    if !field.exists_on(layer) || field.needs().is_some_and(|header| !class.has(header)) {
-        return None;
-    }
-    match read(test, class, Kind::of(layer)) {
+    match reading(test.field, test.index(), class, layer)? {
         Reading::Known(value) => Some(Number::positive(value)),
         Reading::Place(place) => load(place).map(Number::positive),
         Reading::Values(place, values) => load(place).map(|value| values.number(value)),
     }
 }
 
+/// Where the value of a field comes from, of an array field with a byte index; `None` where the field is not there.
+pub(super) fn reading(field: Field, index: i32, class: Class, layer: u8) -> Option<Reading> {
+    let is_there = field.exists_on(layer) && field.needs().is_none_or(|header| class.has(header));
+    is_there.then(|| read(field, index, class, Kind::of(layer)))
+}
+
 /// Where a field's value comes from.
-enum Reading {
+pub(super) enum Reading {
     Known(u128),
     Place(Place),
     /// A place whose values count otherwise than as unsigned numbers from 0.
@@ -135,6 +138,14 @@ impl Values {
                 let there = if ipv6 { under_ipv6 } else { under_ipv4 };
                 Number::positive((there && value & !EVENT_IPV6 == u128::from(protocol.protocol())).into())
             }
+        }
+    }
+
+    /// What a value and this add up to, modulo 2^128, is the number that it stands for.
+    pub(super) const fn bias(self) -> u128 {
+        match self.domain() {
+            Domain::Unsigned { first, .. } => first,
+            Domain::Signed { zero } => zero.wrapping_neg(),
         }
     }
 
@@ -231,7 +242,7 @@ impl Domain {
 
 impl Class {
     /// Whether the header that a field is named after is there.
-    fn has(self, header: Field) -> bool {
+    pub(super) fn has(self, header: Field) -> bool {
         match header {
             Field::Ip => !self.ipv6,
             Field::Ipv6 => self.ipv6,
@@ -262,17 +273,17 @@ const fn address_bits(offset: u8, first_bit: u8, bits: u8) -> Place {
     Place { shift: offset % 4 * 8 + first_bit, ..place(Load::Address, (offset - offset % 4) as i32, bits) }
 }
 
-fn read(test: &Test, class: Class, kind: Kind) -> Reading {
-    match test.field.source() {
+fn read(field: Field, index: i32, class: Class, kind: Kind) -> Reading {
+    match field.source() {
         Source::Constant => Reading::Known(0),
         Source::Inbound => Reading::Known((!class.outbound).into()),
         Source::Outbound => Reading::Known(class.outbound.into()),
         Source::AddressBit(bit) => Reading::Place(address_bits(10, bit, 1)),
         Source::Address(offset, bits) => Reading::Place(address_bits(offset, 0, bits)),
         Source::Address64(offset) => Reading::Place(place(Load::Wide64, offset.into(), 64)),
-        Source::Present if kind == Kind::Packet => Reading::Known(class.has(test.field).into()),
-        Source::Present => event_protocol(test.field),
-        Source::Bits(first, bits) => Reading::Place(match test.field.needs() {
+        Source::Present if kind == Kind::Packet => Reading::Known(class.has(field).into()),
+        Source::Present => event_protocol(field),
+        Source::Bits(first, bits) => Reading::Place(match field.needs() {
             Some(Field::Ip) => header_bits(Load::Header { transport: false }, 20, first, bits),
             Some(Field::Ipv6) => header_bits(Load::Header { transport: false }, 40, first, bits),
             Some(Field::Tcp) => header_bits(Load::Header { transport: true }, 20, first, bits),
@@ -289,8 +300,8 @@ fn read(test: &Test, class: Class, kind: Kind) -> Reading {
         Source::Protocol => protocol(class, kind),
         Source::Priority => signed(Load::WidePriority, 40, 16),
         Source::Timestamp => signed(Load::WideTimestamp, 0, 64),
-        Source::PacketElement(len) => element(test.index(), len, false),
-        Source::PayloadElement(len) => element(test.index(), len, true),
+        Source::PacketElement(len) => element(index, len, false),
+        Source::PayloadElement(len) => element(index, len, true),
         Source::Length => Reading::Place(place(Load::PacketLen, 0, 32)),
         Source::Random(first, bits) => {
             let (offset, shift) = if first < 32 { (0, first) } else { (4, first - 32) };
@@ -327,7 +338,8 @@ fn event_protocol(header: Field) -> Reading {
     Reading::Values(place(Load::EventProtocol, 0, 9), Values::Header { protocol, under_ipv4, under_ipv6 })
 }
 
-const fn is_source(side: Side, class: Class) -> bool {
+/// Whether the end on this side is where the packet comes from.
+pub(super) const fn is_source(side: Side, class: Class) -> bool {
     matches!(side, Side::Local) == class.outbound
 }
 

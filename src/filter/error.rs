@@ -6,7 +6,7 @@ use super::excerpt::{quoted, spanned, write_excerpt};
 use super::field::Field;
 use super::names::Macro;
 use super::span::Span;
-use super::suggest::{Slot, respell, suggest};
+use super::suggest::{Slot, did_you_mean, respell, suggest};
 use crate::address::Layer;
 use std::fmt;
 
@@ -221,11 +221,7 @@ impl Error {
             ErrorKind::Parse(Expected::Value) => respell(word, Slot::Value, self.layer),
             _ => return String::new(),
         };
-        match names.as_slice() {
-            [] => String::new(),
-            [name] => format!("; did you mean `{name}`?"),
-            [name, other, ..] => format!("; did you mean `{name}` or `{other}`?"),
-        }
+        did_you_mean(&names)
     }
 
     /// What the place of the span asks for, going by the character before it.

@@ -2,6 +2,7 @@
 use super::bind::Place;
 use super::program::{Class, Load, Operation, Path, Program, end};
 use crate::address::Address;
+use crate::batch::PacketRef;
 use crate::packet::field::{array, be16, be32, u8_at};
 use crate::packet::{Layout, hash};
 
@@ -13,9 +14,16 @@ pub(super) struct View<'a> {
     pub(super) address: &'a Address,
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
+    /// What there is of a packet.
     #[inline(always)]
-    fn class_index(&self) -> usize {
+    pub(super) const fn of(packet: PacketRef<'a>) -> Self {
+        Self { bytes: packet.bytes, layout: Some(packet.layout), address: packet.address }
+    }
+
+    /// The number of the class.
+    #[inline(always)]
+    pub(super) fn class_index(&self) -> usize {
         let (ipv6, transport) = self.layout.map_or((false, None), |layout| (layout.is_ipv6(), layout.transport()));
         Class::index(self.address.outbound(), ipv6, transport)
     }
@@ -74,6 +82,7 @@ impl Program {
 }
 
 /// The value of a place.
+#[inline]
 pub(super) fn value(place: Place, view: &View<'_>) -> Option<u128> {
     if place.load.is_wide() {
         return load_wide(place.load, place.offset, view);

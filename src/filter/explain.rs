@@ -114,6 +114,9 @@ fn programs(tests: &[Test], sets: &[Members], layer: u8) -> Vec<ClassProgram> {
         groups.entry(entries.get(index).copied().unwrap_or(end::REJECT)).or_default().push(index);
     }
     let writer = Writer { tests, sets, layer, nodes: &nodes };
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    // What matches nothing comes last; the rest in the order of the classes.
+    groups.sort_by_key(|(entry, classes)| (*entry == end::REJECT, classes.first().copied()));
     groups.iter().map(|(entry, classes)| writer.program(*entry, classes)).collect()
 }
 

@@ -34,7 +34,7 @@ pub(super) fn compile(text: &str, layer: Layer, sets: &Sets) -> Result<Filter, E
 /// The tree of a text that has something which only the extended dialect has.
 pub(super) fn parse(text: &str, layer: u8, sets: &Sets) -> Result<Ast, Error> {
     let (tokens, error) = tokenise_extended(text.as_bytes(), layer);
-    let ast = error.map_or_else(|| parse_extended(&tokens, text.as_bytes(), sets), Err);
+    let ast = error.map_or_else(|| parse_extended(&tokens, text.as_bytes(), sets.by_name()), Err);
     ast.map_err(|error| name_sets(error, sets).on_layer(layer))
 }
 

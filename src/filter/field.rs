@@ -1,6 +1,6 @@
 //! The one table of fields. Lexer, folding, evaluation, object format and normal form all read it; a field's number is that
 //! of the object format. Plain data.
-use super::types::Number;
+use super::number::Number;
 
 /// Layers by the bits of a set: bit n is the layer with number n.
 mod layers {

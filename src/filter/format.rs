@@ -2,7 +2,8 @@
 //! its program, which hostile objects can ask for, is refused.
 use super::field::{Field, Style};
 use super::members::{Members, Range, bounds};
-use super::types::{Number, Operator, Target, Test, words};
+use super::number::Number;
+use super::types::{Operator, Target, Test, words};
 use crate::packet::text::{push_ipv4, push_ipv6};
 use std::fmt::Write;
 

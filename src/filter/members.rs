@@ -2,7 +2,7 @@
 //!
 //! Time and memory grow with the number of ranges, never with the number of numbers in them.
 use super::field::Field;
-use super::types::Number;
+use super::number::Number;
 use std::sync::Arc;
 
 /// A stretch of numbers, both ends included.

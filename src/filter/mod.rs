@@ -3,7 +3,19 @@
 //! A [`Filter`] is made once and matches packets without allocating. The stages, each a module with one input and one
 //! output: text, tokens with their places, expression tree, WinDivert's program (a list of tests with forward jumps), and
 //! the optimised program that runs. Object strings enter at WinDivert's program; object strings and normal form are written
-//! from it.
+//! from it. Beside them a [`ColumnSource`] reads one of the language's fields from all packets of a batch, or writes it.
+//!
+//! | rooms | what they hold |
+//! | --- | --- |
+//! | `field`, `names`, `number`, `span` | the tables and plain data that all others read |
+//! | `lexer`, `parser`, `ast` | text to expression tree |
+//! | `types`, `lower` | expression tree to WinDivert's program |
+//! | `object`, `format` | WinDivert's program to and from text |
+//! | `bind`, `ranges`, `optimise`, `program`, `table`, `eval`, `evaluate` | WinDivert's program to the one that runs, and running it |
+//! | `extended`, `sets`, `members`, `superset` | the extended dialect: what it adds, and what a driver runs in its place |
+//! | `error`, `excerpt`, `suggest` | what is wrong with a filter |
+//! | `analyse`, `facts`, `remark`, `warning` | what is odd about a filter |
+//! | `explain`, `trace` | what a filter compiles to, and which test decided |
 //!
 //! No text, object, packet or address record makes a function here panic or run without end: nesting, tokens and tests are
 //! limited, jumps lead forwards, and reads are checked.
@@ -30,6 +42,7 @@
 mod analyse;
 mod ast;
 mod bind;
+mod column;
 mod error;
 mod eval;
 mod evaluate;
@@ -43,6 +56,7 @@ mod lexer;
 mod lower;
 mod members;
 mod names;
+mod number;
 mod object;
 mod optimise;
 mod parser;
@@ -58,6 +72,7 @@ mod trace;
 mod types;
 mod warning;
 
+pub use column::{Column, ColumnData, ColumnError, ColumnErrorKind, ColumnSource, ColumnValue, WriteFault};
 pub use error::{BadToken, Error, ErrorKind, Expected, Limit, ObjectFault};
 pub use evaluate::{EvaluateError, EvaluateErrorKind};
 pub use explain::Explanation;
@@ -142,8 +157,7 @@ impl Filter {
     /// filter's. An object that tests a field which the layer lacks does not match.
     #[inline]
     pub fn matches(&self, packet: PacketRef<'_>) -> bool {
-        let view = View { bytes: packet.bytes, layout: Some(packet.layout), address: packet.address };
-        self.shared.program.run(view) == end::ACCEPT
+        self.shared.program.run(View::of(packet)) == end::ACCEPT
     }
 
     /// For each packet of a batch whether it matches, in order, in the place of what `mask` held.

@@ -1,10 +1,17 @@
 //! The sentences of warnings: which part of a filter is odd, and why. Pure; never panics.
-use super::analyse::Joint;
 use super::field::{Field, Source, Style};
-use super::types::Number;
+use super::number::Number;
 use super::warning::Claim;
 use crate::address::Layer;
 use std::net::Ipv6Addr;
+
+/// What makes one of several parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Joint {
+    And,
+    Or,
+    Conditional,
+}
 
 /// What is said of a part of a filter.
 pub(super) struct Remark {

@@ -13,8 +13,8 @@
 use super::error::Error;
 use super::lexer::tokenise_extended;
 use super::members::{Members, Range};
+use super::number::Number;
 use super::parser::parse_member;
-use super::types::Number;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -90,11 +90,11 @@ impl Sets {
     pub fn members(&self, name: &str) -> Option<Vec<String>> {
         let sign = |number: Number| if number.negative { "-" } else { "" };
         let text = |(low, high): &Range| format!("{}{}-{}{}", sign(*low), low.magnitude, sign(*high), high.magnitude);
-        Some(self.find(name)?.ranges().iter().map(text).collect())
+        Some(self.sets.get(name)?.ranges().iter().map(text).collect())
     }
 
-    /// The set with this name.
-    pub(super) fn find(&self, name: &str) -> Option<&Members> {
-        self.sets.get(name)
+    /// The sets by their names.
+    pub(super) const fn by_name(&self) -> &BTreeMap<String, Members> {
+        &self.sets
     }
 }

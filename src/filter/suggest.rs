@@ -87,6 +87,15 @@ fn candidates(slot: Slot, layer: u8) -> impl Iterator<Item = &'static str> {
     names::on_layer(layer).filter(move |(_, name)| fits(name)).map(|(spelling, _)| spelling)
 }
 
+/// The end of a sentence that asks for what may have been meant; empty if nothing is close.
+pub(super) fn did_you_mean(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [name] => format!("; did you mean `{name}`?"),
+        [name, other, ..] => format!("; did you mean `{name}` or `{other}`?"),
+    }
+}
+
 /// The name that is spelt like the word but for the case of letters.
 pub(super) fn respell(word: &str, slot: Slot, layer: u8) -> Names {
     candidates(slot, layer).filter(|name| name.eq_ignore_ascii_case(word)).collect()
@@ -106,14 +115,18 @@ fn translate(word: &str, slot: Slot, layer: u8) -> Names {
     targets.filter(|target| exists(target)).take(MOST).collect()
 }
 
-/// The names whose spelling is closest, if it differs in no more than a third of what stands behind the last dot.
 fn closest(word: &str, slot: Slot, layer: u8) -> Names {
+    closest_of(word, candidates(slot, layer))
+}
+
+/// Those names whose spelling is closest, if it differs in no more than a third of what stands behind the last dot.
+pub(super) fn closest_of(word: &str, names: impl Iterator<Item = &'static str>) -> Names {
     let word = word.to_ascii_lowercase();
     let own_part = word.rsplit('.').next().unwrap_or_default().chars().count();
     let limit = (own_part + 1) / 3;
     let distance = |name: &str| damerau_levenshtein(&word, &name.to_ascii_lowercase());
     // A difference in length is one in spelling, and is found sooner.
-    let near = candidates(slot, layer).filter(|name| name.len().abs_diff(word.len()) <= limit);
+    let near = names.filter(|name| name.len().abs_diff(word.len()) <= limit);
     let mut close: Vec<_> = near.map(|name| (distance(name), name)).collect();
     close.retain(|(distance, _)| *distance <= limit);
     // Stable, so that names of equal distance keep the table's order.

@@ -7,8 +7,9 @@
 use super::ast::{Ast, Comparison, Membership, Node, NodeId, NodeKind};
 use super::lower::lower_within;
 use super::members::Members;
+use super::number::Number;
 use super::span::Span;
-use super::types::{Number, Operator, Subject, Test};
+use super::types::{Operator, Subject, Test};
 
 /// What a driver may run.
 const MAXIMUM: usize = Test::MAXIMUM - 1;

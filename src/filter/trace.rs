@@ -5,7 +5,8 @@ use super::bind::{self, Place};
 use super::eval::{self, View};
 use super::evaluate::Checked;
 use super::format::{format_test, format_value};
-use super::types::{Number, Target};
+use super::number::Number;
+use super::types::Target;
 use super::{EvaluateError, Filter, Shared};
 use crate::address::Address;
 use crate::batch::PacketRef;
@@ -36,7 +37,7 @@ impl Filter {
     /// The tests that are asked of a packet, in order, the one that decides last; and the answer. Tests whose outcome makes no
     /// difference are left out, so that there is none of a filter that is the same for every packet.
     pub fn trace(&self, packet: PacketRef<'_>) -> (Vec<Step>, bool) {
-        self.trace_view(&View { bytes: packet.bytes, layout: Some(packet.layout), address: packet.address })
+        self.trace_view(&View::of(packet))
     }
 
     /// Likewise of bytes with their address record, which are checked as [`evaluate`](Self::evaluate) checks them.

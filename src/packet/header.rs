@@ -115,6 +115,12 @@ impl Field {
         self.role
     }
 
+    /// Where it begins in the header, in bits, in the order in which they are sent.
+    #[inline]
+    pub const fn first_bit(self) -> u8 {
+        self.offset * 8 + self.word_bits - self.shift - self.bits
+    }
+
     /// How many bits it has; one means a flag.
     pub const fn bits(self) -> u8 {
         self.bits
@@ -351,7 +357,7 @@ addresses!(Ipv6Header, Ipv6Addr, V6);
 impl Endpoint {
     /// Where the address lies in the IP header.
     #[inline(always)]
-    pub(super) const fn addr_offset(self, version: IpVersion) -> usize {
+    pub(crate) const fn addr_offset(self, version: IpVersion) -> usize {
         match (version, self) {
             (IpVersion::V4, Self::Source) => 12,
             (IpVersion::V4, Self::Destination) => 16,
@@ -362,7 +368,7 @@ impl Endpoint {
 
     /// The port's field, for the transport headers that have ports.
     #[inline(always)]
-    pub(super) const fn port(self, transport: Option<Transport>) -> Option<Field> {
+    pub(crate) const fn port(self, transport: Option<Transport>) -> Option<Field> {
         match (transport, self) {
             (Some(Transport::Tcp), Self::Source) => Some(fields::tcp::SRC_PORT),
             (Some(Transport::Tcp), Self::Destination) => Some(fields::tcp::DST_PORT),

@@ -78,6 +78,14 @@ def test_wrong_sets_are_refused(sets: Any, error: type[Exception], words: str) -
         od.Filter("ip.SrcAddr in $hosts", dialect="extended", sets=sets)
 
 
+def test_sets_bring_the_extended_dialect_with_them() -> None:
+    filter = od.Filter("ip.SrcAddr in $blocked", sets={"blocked": ["192.0.2.0/24"]})
+    assert filter == extended("ip.SrcAddr in $blocked", blocked=["192.0.2.0/24"])
+    assert od.Filter("!(tcp)", sets={}).matches(od.Packet(UDP))
+    with pytest.raises(ValueError, match="only the extended dialect"):
+        od.Filter("tcp", dialect="windivert", sets={"blocked": []})
+
+
 def test_a_filter_with_sets_can_be_pickled_and_compared() -> None:
     filter = extended("ip.SrcAddr in $hosts", hosts=["192.0.2.0/24", "2001:db8::/32"])
     again = pickle.loads(pickle.dumps(filter))

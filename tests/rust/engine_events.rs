@@ -94,6 +94,7 @@ fn a_dropping_handle_refuses_socket_operations_and_tells_nothing() {
         assert_eq!(socket(&engine, event), event == Event::SocketClose);
     }
     assert!(events(&handle).is_empty());
+    assert_eq!(handle.statistics().dropped, 4, "a close is none of them");
 }
 
 /// Row 80.

@@ -1,5 +1,6 @@
 //! The integration tests, one binary.
 mod captures;
+mod columns;
 mod diagnostics;
 mod engine;
 mod engine_bytes;

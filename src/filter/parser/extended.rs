@@ -15,8 +15,9 @@ use super::super::ast::{Comparison, Membership, NodeId, NodeKind};
 use super::super::error::{Error, ErrorKind, Expected};
 use super::super::lexer::{Token, TokenKind};
 use super::super::members::{Members, Range};
+use super::super::number::Number;
 use super::super::span::Span;
-use super::super::types::{Number, Operator, Subject, join};
+use super::super::types::{Operator, Subject, join};
 use super::Parser;
 
 /// What the magnitude of an IPv4 address has above its 32 bits.
@@ -129,7 +130,7 @@ impl Parser<'_> {
     fn parse_name(&mut self) -> Option<Members> {
         let span = self.current().span;
         let name = self.text.get(span.start as usize + 1..span.end as usize).unwrap_or_default();
-        let found = self.named.and_then(|sets| sets.find(std::str::from_utf8(name).ok()?)).cloned();
+        let found = self.named.and_then(|sets| sets.get(std::str::from_utf8(name).ok()?)).cloned();
         if found.is_none() {
             return self.fail(ErrorKind::UnknownSet);
         }

@@ -11,9 +11,10 @@ use super::error::{Error, ErrorKind, Expected};
 use super::field::Field;
 use super::lexer::{Token, TokenKind};
 use super::members::Members;
-use super::sets::Sets;
+use super::number::Number;
 use super::span::Span;
-use super::types::{Number, Operator, Subject, join};
+use super::types::{Operator, Subject, join};
+use std::collections::BTreeMap;
 
 /// What nesting may cost: a parenthesis 3, an `or` to the left 1. Bounds the recursion.
 const BUDGET: u32 = 1022;
@@ -29,7 +30,7 @@ pub(super) fn parse(tokens: &[Token], text: &[u8]) -> Result<Ast, Error> {
 }
 
 /// The tree of a whole filter of the extended dialect.
-pub(super) fn parse_extended(tokens: &[Token], text: &[u8], sets: &Sets) -> Result<Ast, Error> {
+pub(super) fn parse_extended(tokens: &[Token], text: &[u8], sets: &BTreeMap<String, Members>) -> Result<Ast, Error> {
     parse_with(Parser::new(tokens, text, Some(sets)))
 }
 
@@ -75,7 +76,7 @@ struct Parser<'a> {
     at: usize,
     nodes: Vec<Node>,
     /// The sets by their names, in the extended dialect.
-    named: Option<&'a Sets>,
+    named: Option<&'a BTreeMap<String, Members>>,
     /// The sets that nodes ask about.
     sets: Vec<Members>,
     error: Option<Problem>,
@@ -84,7 +85,7 @@ struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    fn new(tokens: &'a [Token], text: &'a [u8], named: Option<&'a Sets>) -> Self {
+    fn new(tokens: &'a [Token], text: &'a [u8], named: Option<&'a BTreeMap<String, Members>>) -> Self {
         let nodes = Vec::with_capacity(tokens.len().min(4096) / 2 + 1);
         Self { tokens, text, at: 0, nodes, named, sets: Vec::new(), error: None, hole: None }
     }

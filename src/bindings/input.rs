@@ -1,0 +1,188 @@
+//! Many values at once from Python: masks, and values for a column; from our own classes, buffers, or anything iterable.
+use super::column::PyColumn;
+use super::ip::IpAddress;
+use super::mask::PyMask;
+use crate::filter::ColumnValue;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyInt, PyMemoryView, PyString};
+
+/// Which packets are meant, as users tell: a Mask, a buffer of bool (a numpy array), or anything that gives truth values.
+pub(super) enum Selection<'py> {
+    Mask(Bound<'py, PyMask>),
+    Values(Vec<bool>),
+}
+
+impl Selection<'_> {
+    /// The truth values, which are as many as there are packets.
+    pub(super) fn values(&self, packets: usize) -> PyResult<&[bool]> {
+        let values = match self {
+            Self::Mask(mask) => mask.get().values(),
+            Self::Values(values) => values,
+        };
+        if values.len() == packets {
+            return Ok(values);
+        }
+        let message = format!("the mask needs {packets} truth values, one for each packet, and has {}", values.len());
+        Err(PyValueError::new_err(message))
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Selection<'py> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(mask) = object.cast::<PyMask>() {
+            return Ok(Self::Mask(mask.to_owned()));
+        }
+        truth_values(&object).map(Self::Values)
+    }
+}
+
+/// The truth values of a buffer of bool or of anything iterable.
+pub(super) fn truth_values(object: &Bound<'_, PyAny>) -> PyResult<Vec<bool>> {
+    match Items::of(object)? {
+        Some(items) if items.format == "?" && items.is_row => {
+            Ok(items.bytes.as_bytes().iter().map(|byte| *byte != 0).collect())
+        }
+        Some(_) => Err(PyTypeError::new_err("a mask holds truth values (an array: of bool), one for each packet")),
+        None => object.try_iter()?.map(|value| value?.extract()).collect(),
+    }
+}
+
+/// Values for the packets of a batch.
+pub(super) enum NewValues {
+    /// The same for every packet.
+    One(ColumnValue),
+    Each(Vec<ColumnValue>),
+}
+
+impl NewValues {
+    /// The value for the packet at a position.
+    pub(super) fn at(&self, position: usize) -> ColumnValue {
+        match self {
+            Self::One(value) => *value,
+            Self::Each(values) => values.get(position).copied().unwrap_or(ColumnValue::Absent),
+        }
+    }
+
+    /// Refuses another number of values than there are packets.
+    pub(super) fn verify_len(&self, packets: usize) -> PyResult<()> {
+        match self {
+            Self::Each(values) if values.len() != packets => Err(PyValueError::new_err(format!(
+                "there are {} values for {packets} packets; give one for each packet of the batch, or one for all",
+                values.len()
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for NewValues {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(column) = object.cast::<PyColumn>() {
+            let column = column.get().core();
+            return Ok(Self::Each((0..column.len()).map(|index| column.value(index)).collect()));
+        }
+        if let Some(value) = single(&object)? {
+            return Ok(Self::One(value));
+        }
+        if let Some(items) = Items::of(&object)? {
+            let mut values = items.values()?;
+            return Ok(match values.pop() {
+                Some(value) if !items.is_row => Self::One(value),
+                last => Self::Each(values.into_iter().chain(last).collect()),
+            });
+        }
+        let Ok(items) = object.try_iter() else { return Err(not_a_value(&object)) };
+        let value = |item: Bound<'py, PyAny>| match single(&item)? {
+            Some(value) => Ok(value),
+            None if item.is_none() => Ok(ColumnValue::Absent),
+            None => Err(not_a_value(&item)),
+        };
+        items.map(|item| value(item?)).collect::<PyResult<_>>().map(Self::Each)
+    }
+}
+
+fn not_a_value(object: &Bound<'_, PyAny>) -> PyErr {
+    let class = object.get_type().name().map_or_else(|_| String::from("this"), |name| name.to_string());
+    PyTypeError::new_err(format!("values are integers, addresses (text or `ipaddress`), or many of them; not {class}"))
+}
+
+/// A number or an address.
+fn single(object: &Bound<'_, PyAny>) -> PyResult<Option<ColumnValue>> {
+    let address = || object.extract().map(|IpAddress(address)| Some(ColumnValue::Address(address)));
+    if object.is_instance_of::<PyString>() {
+        return address();
+    }
+    if let Ok(number) = object.extract::<i64>() {
+        return Ok(Some(number.into()));
+    }
+    match object.extract::<u128>() {
+        Ok(number) => Ok(Some(ColumnValue::Number(number))),
+        Err(_) if object.is_instance_of::<PyInt>() => {
+            Err(PyValueError::new_err(format!("{object} does not fit any field; values are from 0 to 2**128 - 1")))
+        }
+        Err(_) if object.hasattr("packed")? => address(),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The items of a buffer, one behind the other.
+struct Items<'py> {
+    /// How Python's `struct` writes the type.
+    format: String,
+    item_len: usize,
+    /// Whether there is one dimension; else there is none, and one item.
+    is_row: bool,
+    bytes: Bound<'py, PyBytes>,
+}
+
+impl<'py> Items<'py> {
+    /// The items of an object that is a buffer.
+    fn of(object: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
+        let Ok(view) = PyMemoryView::from(object) else { return Ok(None) };
+        let dimensions: usize = view.getattr("ndim")?.extract()?;
+        if dimensions > 1 {
+            return Err(PyTypeError::new_err(format!("an array of values has one dimension, not {dimensions}")));
+        }
+        Ok(Some(Self {
+            format: view.getattr("format")?.extract()?,
+            item_len: view.getattr("itemsize")?.extract()?,
+            is_row: dimensions == 1,
+            bytes: view.call_method0("tobytes")?.cast_into()?,
+        }))
+    }
+
+    /// The items as numbers; those of 16 bytes are addresses in network byte order.
+    fn values(&self) -> PyResult<Vec<ColumnValue>> {
+        let (is_big_endian, code) = match self.format.split_at_checked(1) {
+            Some((">" | "!", code)) => (true, code),
+            Some(("<", code)) => (false, code),
+            Some(("@" | "=", code)) => (cfg!(target_endian = "big"), code),
+            _ => (cfg!(target_endian = "big"), self.format.as_str()),
+        };
+        let (is_big_endian, is_signed) = match code {
+            "?" | "B" | "H" | "I" | "L" | "Q" | "N" => (is_big_endian, false),
+            "b" | "h" | "i" | "l" | "q" | "n" => (is_big_endian, true),
+            "16s" => (true, false),
+            _ => {
+                let message =
+                    format!("values are integers or addresses of 16 bytes, not of the format {:?}", self.format);
+                return Err(PyTypeError::new_err(message));
+            }
+        };
+        let items = self.bytes.as_bytes().chunks_exact(self.item_len.max(1));
+        Ok(items.map(|item| number(item, is_big_endian, is_signed)).collect())
+    }
+}
+
+fn number(item: &[u8], is_big_endian: bool, is_signed: bool) -> ColumnValue {
+    let join = |number, byte: &u8| number << 8 | u128::from(*byte);
+    let number = if is_big_endian { item.iter().fold(0, join) } else { item.iter().rev().fold(0, join) };
+    // Signed items have at most 64 bits.
+    let unused = 64_usize.saturating_sub(item.len() * 8);
+    if is_signed { (((number as u64) << unused) as i64 >> unused).into() } else { ColumnValue::Number(number) }
+}
