@@ -4,6 +4,7 @@
 #   make test    everything that is checked: lint, Rust tests, the built wheel's Python tests
 #   make lint    format, clippy, types, stub
 #   make fuzz    the fuzz targets, FUZZ_SECONDS (60) each, and how often each ran; needs rustup, for a nightly compiler
+#   make sanitize  the engine under ThreadSanitizer and loom, the Python tests under AddressSanitizer; needs rustup and gcc
 #   make bench   every benchmark beside its peer, and one table of ratios
 #   make wheel   the wheel that is published: dist/*-manylinux_2_17_x86_64.whl
 #   make clean   removes what the above made
@@ -11,7 +12,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test lint lint-rust lint-python fuzz bench wheel clean
+.PHONY: demo test lint lint-rust lint-python fuzz sanitize sanitize-thread sanitize-loom sanitize-address bench wheel clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -65,6 +66,34 @@ build/fuzz/.installed:
 	rustup run nightly rustc --version || rustup toolchain install nightly --profile minimal --no-self-update
 	cargo install --quiet --locked --root build/fuzz cargo-fuzz
 	touch $@
+
+# None of this is part of the tests: it takes minutes and a nightly compiler with the standard library's source. What is missing
+# is told, and the rest runs.
+NIGHTLY_SOURCE = $$(rustup run nightly rustc --print sysroot 2>/dev/null)/lib/rustlib/src/rust/library
+TARGET := x86_64-unknown-linux-gnu
+SKIP_WITHOUT_NIGHTLY = test -d "$(NIGHTLY_SOURCE)" || { \
+  echo "$@: skipped, needs: rustup toolchain install nightly --profile minimal --component rust-src"; exit 0; }
+
+sanitize: sanitize-loom sanitize-thread sanitize-address
+
+sanitize-loom:
+	RUSTFLAGS="--cfg loom" cargo test --locked --release --target-dir build/sanitize/loom --lib engine::interleavings
+
+# The standard library is built too: races are found only where all code is watched.
+sanitize-thread:
+	$(SKIP_WITHOUT_NIGHTLY); RUSTFLAGS=-Zsanitizer=thread cargo +nightly test --locked -Zbuild-std --target $(TARGET) \
+	  --target-dir build/sanitize/thread --lib --test rust engine
+
+# Python does not know the sanitizer, so that its runtime is loaded before everything else.
+sanitize-address: $(VENV)/.installed-test
+	$(SKIP_WITHOUT_NIGHTLY); asan="$$(gcc -print-file-name=libasan.so 2>/dev/null || true)"; \
+	  test -f "$$asan" || { echo "$@: skipped, needs gcc with libasan"; exit 0; }; \
+	  RUSTFLAGS="-Zsanitizer=address -Zexternal-clangrt" cargo +nightly build --locked -Zbuild-std --target $(TARGET) \
+	    --target-dir build/sanitize/address --features python; \
+	  rm -rf build/sanitize/python; mkdir -p build/sanitize/python; cp -r python/oxidivert build/sanitize/python/; \
+	  cp build/sanitize/address/$(TARGET)/debug/liboxidivert.so build/sanitize/python/oxidivert/_native.abi3.so; \
+	  PYTHONPATH=build/sanitize/python LD_PRELOAD="$$asan" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
+	    $(BIN)/python -m pytest
 
 bench: $(VENV)/.installed-bench
 	OXIDIVERT_WINDIVERT_C="$$($(BIN)/python benches/python/windivert_c.py)" \

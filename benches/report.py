@@ -47,6 +47,7 @@ PAIRS = [
     Pair("filter_set/prefixes_10000", "filter_set/address", at_most=5),
     Pair("filter_compile/oxidivert", "filter_compile/windivert_c", at_least=1),
     Pair("run_callback/oxidivert", "run_callback/dpkt", at_least=15),
+    Pair("engine_run/further_handle", "engine_run/1_handle", at_most=0.25),
     Pair("empty_callback/callback", "empty_callback/empty_call", at_most=4),
     Pair("empty_callback/callback_kept", "empty_callback/empty_call", at_most=9),
 ]
