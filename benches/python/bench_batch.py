@@ -1,4 +1,4 @@
-"""Batches without Python for each packet, beside `run` with a callback for each: read a port, set the TTL of some, send all."""
+"""Batches without Python for each packet, beside `run` with a callback that reads a port and sets the TTL of some."""
 
 from __future__ import annotations
 
