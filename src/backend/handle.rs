@@ -1,17 +1,19 @@
 //! An open handle: a backend's end, what was given back to the head of its queue, and the rules that all backends share.
 //!
 //! May be used from any thread. Holds no lock while it waits.
+use super::hand::{Hand, held};
 use super::{Backend, Ending, Error, Mask, Received, SendError, Wait};
 use crate::address::{Flags, Layer, Shutdown};
-use crate::batch::{Batch, Origin, Token};
+use crate::batch::{Batch, Origin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// No packet is in hand.
-const NONE_IN_HAND: u64 = u64::MAX;
+/// How many handles were made; the number tells them apart.
+static MADE: AtomicU64 = AtomicU64::new(0);
 
 /// An open handle.
 pub struct Handle {
+    number: u64,
     backend: Arc<dyn Backend>,
     layer: Layer,
     priority: i16,
@@ -19,7 +21,6 @@ pub struct Handle {
     /// Packets that were received and given back, to be handed out before any other.
     head: Mutex<Batch>,
     has_head: AtomicBool,
-    in_hand: AtomicU64,
     closed: AtomicBool,
 }
 
@@ -27,13 +28,13 @@ impl Handle {
     /// A handle over a backend's end.
     pub fn new(backend: Arc<dyn Backend>, layer: Layer, priority: i16, flags: Flags) -> Self {
         Self {
+            number: MADE.fetch_add(1, Ordering::Relaxed) + 1,
             backend,
             layer,
             priority,
             flags,
             head: Mutex::new(Batch::new()),
             has_head: AtomicBool::new(false),
-            in_hand: AtomicU64::new(NONE_IN_HAND),
             closed: AtomicBool::new(false),
         }
     }
@@ -108,26 +109,27 @@ impl Handle {
             head.append_from(&rest, index);
         }
         self.has_head.store(!head.is_empty(), Ordering::Release);
+        drop(head);
+        // Whoever waits for the backend looks here first.
+        self.backend.wake();
     }
 
     /// Sends the packets of a batch that `mask` selects. New packets get their place behind the packet in hand.
     pub fn send(&self, batch: &mut Batch, mask: Mask<'_>) -> Result<usize, SendError> {
         self.verify_open()?;
-        let in_hand = self.in_hand.load(Ordering::Relaxed);
-        if in_hand != NONE_IN_HAND {
+        if let Some(token) = held(self.number) {
             for record in batch.records_mut() {
                 if record.origin == Origin::Injected(None) {
-                    record.origin = Origin::Injected(Some(Token(in_hand)));
+                    record.origin = Origin::Injected(Some(token));
                 }
             }
         }
         self.backend.send(batch, mask)
     }
 
-    /// Says which received packet the program looks at, or that it looks at none.
-    #[inline]
-    pub fn set_in_hand(&self, token: Option<Token>) {
-        self.in_hand.store(token.map_or(NONE_IN_HAND, |token| token.0), Ordering::Relaxed);
+    /// This thread's hand, to say which received packet it looks at.
+    pub fn hand(&self) -> Hand {
+        Hand::new(self.number)
     }
 
     /// Ends receiving, sending or both.

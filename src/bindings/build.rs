@@ -9,6 +9,7 @@ use crate::packet::{Builder, TcpFlags, TcpOption};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use std::net::IpAddr;
+use std::sync::Weak;
 
 /// What all packets have.
 struct Ip {
@@ -50,7 +51,7 @@ fn finish(py: Python<'_>, builder: &Builder) -> PyResult<PyPacket> {
     address.set_ip_checksum(true);
     address.set_tcp_checksum(true);
     address.set_udp_checksum(true);
-    Ok(PyPacket::from_slot(Slot::new(bytes, address, 0)))
+    Ok(PyPacket::new(Slot::new(bytes, address, 0), Weak::new()))
 }
 
 /// Declares a function that builds a packet: its own arguments, then those that all packets have.

@@ -67,6 +67,7 @@ mod sync;
 mod wait;
 mod warning;
 
+pub(crate) use bypass::Bypasses;
 pub use chain::Fate;
 pub use clock::{Clock, STEPPED_START, TICKS_PER_SECOND};
 pub use error::{Error, ErrorCode};

@@ -11,8 +11,6 @@ import oxidivert as od
 import pytest
 from samples import EACH_PROTOCOL, V6, pcap, tcp, udp
 
-pytest_plugins = ["oxidivert.testing"]
-
 np = pytest.importorskip("numpy")
 pa = pytest.importorskip("pyarrow")
 pl = pytest.importorskip("polars")
