@@ -34,7 +34,7 @@ needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="on Windows: no
 
 #: What the system says of a file that is missing, and of a folder that is opened as a file.
 NOT_FOUND = system_message(2, 2)
-FOLDER_REFUSED = system_message(21, 5)
+FOLDER_REFUSED = system_message(21, 5) if sys.platform == "win32" else "is a directory"
 
 
 @pytest.fixture(autouse=True)
