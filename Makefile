@@ -2,6 +2,7 @@
 #
 #   make demo    an example script over the shipped capture, into build/masked.pcapng
 #   make test    everything that is checked: lint, Rust tests, the built wheel's Python tests
+#   make test-windows  the wheel for Windows and its tests on a Windows Python under Wine; needs what .ci/run installs
 #   make lint    format, clippy, types, stub
 #   make fuzz    the fuzz targets, FUZZ_SECONDS (60) each, and how often each ran; needs rustup, for a nightly compiler
 #   make sanitize  the engine under ThreadSanitizer and loom, the Python tests under AddressSanitizer; needs rustup and gcc
@@ -12,7 +13,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test lint lint-rust lint-python fuzz sanitize sanitize-thread sanitize-loom sanitize-address bench wheel clean
+.PHONY: demo test test-windows lint lint-rust lint-python fuzz sanitize sanitize-thread sanitize-loom sanitize-address bench wheel clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -36,6 +37,9 @@ test: lint
 	cargo test --locked --lib --tests --benches
 	cargo test --locked --doc
 	$(BIN)/python -m pytest
+
+test-windows:
+	.ci/windows test
 
 lint: lint-rust lint-python
 

@@ -11,6 +11,7 @@ PacketError (ValueError)     bytes are no packet, or an edit does not fit the pa
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 
@@ -18,7 +19,8 @@ class DivertError(OSError):
     """A handle's operation failed.
 
     ``code`` is the Windows error number on every backend, ``symbol`` its name in Windows' headers, ``errno`` this
-    system's own number. After a failed ``send_batch``, ``sent`` tells how many packets went out.
+    system's own number; on Windows ``winerror`` is ``code``. After a failed ``send_batch``, ``sent`` tells how many
+    packets went out.
     """
 
     code: int
@@ -26,7 +28,11 @@ class DivertError(OSError):
     sent: int
 
     def __init__(self, code: int, message: str, *, symbol: str = "", errno: int = 0, sent: int = 0) -> None:
-        super().__init__(errno, message)
+        if sys.platform == "win32":
+            # Python itself finds the errno that belongs to a Windows number.
+            super().__init__(errno, message, None, code)
+        else:
+            super().__init__(errno, message)
         self.code = code
         self.symbol = symbol
         self.sent = sent

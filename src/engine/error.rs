@@ -131,7 +131,8 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
         if let Some(source) = &self.source {
-            write!(f, ": {source}")?;
+            // Windows' own texts are sentences, here one is a part of another.
+            write!(f, ": {}", source.to_string().replacen(". (os error", " (os error", 1))?;
         }
         if !self.code.advice().is_empty() {
             write!(f, "; {}", self.code.advice())?;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gzip
 import json
 import os
@@ -20,7 +21,20 @@ DATA = pathlib.Path(__file__).parent.parent / "data" / "cli"
 EXAMPLES = pathlib.Path(__file__).parent.parent.parent / "examples"
 PACKETS = [tcp(b"one"), udp(b"two"), tcp(b"three", dst_port=443), icmp(b"four"), tcp(b"five")]
 
-needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and pipes")
+
+def system_message(posix: int, windows: int) -> str:
+    """The system's own words for an error, to be searched for."""
+    if sys.platform == "win32":
+        return re.escape(ctypes.FormatError(windows).strip().rstrip("."))
+    return re.escape(os.strerror(posix))
+
+
+needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="on Windows: no such signal, shell or terminal")
+
+
+#: What the system says of a file that is missing, and of a folder that is opened as a file.
+NOT_FOUND = system_message(2, 2)
+FOLDER_REFUSED = system_message(21, 5) if sys.platform == "win32" else "is a directory"
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +89,7 @@ def spawn(*arguments: str, **more: object) -> subprocess.Popen[str]:
 )
 def test_help_is_the_golden(arguments: list[str], golden: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli(*arguments) == 0
-    assert capsys.readouterr() == ((DATA / golden).read_text(), "")
+    assert capsys.readouterr() == ((DATA / golden).read_text(encoding="utf-8"), "")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +128,7 @@ def test_run_prints_a_table(script: pathlib.Path, capsys: pytest.CaptureFixture[
     out, err = capsys.readouterr()
     assert err == ""
     shown = re.sub(r"(per second +│) +[\d,]+ │", r"\1     RATE │", out)
-    assert shown == (DATA / "summary.txt").read_text()
+    assert shown == (DATA / "summary.txt").read_text(encoding="utf-8")
 
 
 def test_run_prints_the_same_as_json(script: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -334,7 +348,9 @@ def test_a_bad_script_is_told(
 
 def test_a_script_that_cannot_be_read_is_told(folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "folder.py").mkdir()
-    for name, reason in [("none.py", "No such file or directory"), ("folder.py", "Is a directory")]:
+    # Windows refuses to open a folder like a file that one may not read.
+    folder_reason = "Permission denied" if sys.platform == "win32" else "Is a directory"
+    for name, reason in [("none.py", "No such file or directory"), ("folder.py", folder_reason)]:
         assert cli("run", name, "--read", "in.pcap", "--write", "out.pcap") == 2
         message = f"oxidivert run: error: cannot read the script {name}: {reason}\n"
         assert capsys.readouterr() == ("", message)
@@ -386,12 +402,12 @@ def is_told(
 def test_a_missing_capture_is_told(
     command: list[str], folder: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    is_told(command, r"bad\.pcap.*No such file or directory", folder, capsys)
+    is_told(command, rf"bad\.pcap.*{NOT_FOUND}; ", folder, capsys)
 
 
 def test_a_folder_is_no_capture(command: list[str], folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "bad.pcap").mkdir()
-    is_told(command, r"bad\.pcap.*directory", folder, capsys)
+    is_told(command, rf"bad\.pcap.*{FOLDER_REFUSED}; ", folder, capsys)
 
 
 @pytest.mark.parametrize(
@@ -451,7 +467,7 @@ def test_netdump_prints_a_line_a_packet(folder: pathlib.Path, capsys: pytest.Cap
     gre = ip("192.0.2.7", "10.0.0.1", 47, b"tunnel")
     (folder / "in.pcap").write_bytes(pcap([*EACH_PROTOCOL.values(), fragment, gre]))
     assert cli("netdump", "--read", "in.pcap") == 0
-    assert capsys.readouterr() == ((DATA / "netdump.txt").read_text(), "")
+    assert capsys.readouterr() == ((DATA / "netdump.txt").read_text(encoding="utf-8"), "")
 
 
 def test_netdump_prints_an_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,7 +41,7 @@ def numbers(out: str) -> list[int]:
 def test_help_is_the_golden(command: str | None, capsys: Captured) -> None:
     assert cli("filter", *([command] if command else []), "--help") == 0
     golden = f"filter_{command}_help.txt" if command else "filter_help.txt"
-    assert capsys.readouterr() == ((DATA / golden).read_text(), "")
+    assert capsys.readouterr() == ((DATA / golden).read_text(encoding="utf-8"), "")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

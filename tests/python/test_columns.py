@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import gc
 import ipaddress
-import resource
+import sys
 from collections.abc import Iterator
 
 import oxidivert as od
 import pytest
 from samples import EACH_PROTOCOL, V6, pcap, tcp, udp
 
-np = pytest.importorskip("numpy")
+WHERE = "on Windows: " if sys.platform == "win32" else ""
+np = pytest.importorskip("numpy", reason=f"{WHERE}numpy does not load under Wine")
 pa = pytest.importorskip("pyarrow")
 pl = pytest.importorskip("polars")
 
@@ -154,6 +155,7 @@ def test_capsules_that_nobody_takes_and_those_that_are_taken_free_what_they_hold
             pa.array(column)
             np.asarray(column)
 
+    resource = pytest.importorskip("resource", reason=f"{WHERE}memory is measured the POSIX way")
     use(500)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     use(10_000)

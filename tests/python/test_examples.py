@@ -32,7 +32,8 @@ def payloads(capture: pathlib.Path, filter_text: str) -> list[bytes]:
 
 def tshark(capture: pathlib.Path, *arguments: str) -> list[str]:
     if shutil.which("tshark") is None:
-        pytest.skip("tshark is not installed; it reads the output as another program would")
+        where = "on Windows: " if sys.platform == "win32" else ""
+        pytest.skip(f"{where}tshark is not installed; it reads the output as another program would")
     checks = [option for protocol in ("ip", "tcp", "udp") for option in ("-o", f"{protocol}.check_checksum:TRUE")]
     command = ["tshark", "-n", "-r", str(capture), *checks, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()

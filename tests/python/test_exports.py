@@ -51,6 +51,6 @@ def test_everything_public_is_documented() -> None:
 
 
 def test_the_version_is_the_newest_in_the_changelog() -> None:
-    newest = re.search(r"^## \[?(\d+\.\d+\.\d+)", (PROJECT / "CHANGELOG.md").read_text(), re.M)
+    newest = re.search(r"^## \[?(\d+\.\d+\.\d+)", (PROJECT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
     assert newest is not None
     assert newest.group(1) == od.__version__

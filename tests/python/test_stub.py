@@ -26,7 +26,7 @@ def documented(tree: ast.Module) -> dict[str, str | None]:
 def test_the_docstrings_of_the_stub_are_those_of_the_module() -> None:
     stub = pathlib.Path(_native.__file__).with_name("_native.pyi")
     different = []
-    for name, docstring in documented(ast.parse(stub.read_text())).items():
+    for name, docstring in documented(ast.parse(stub.read_text(encoding="utf-8"))).items():
         value: object = _native
         for part in name.split("."):
             value = getattr(value, part)

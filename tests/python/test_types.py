@@ -11,6 +11,7 @@ import pytest
 FILES = sorted(pathlib.Path(__file__).with_name("type_tests").glob("*.py"))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="on Windows: mypy tells the same as on Linux")
 @pytest.mark.timeout(240)
 def test_the_type_tests_pass_the_type_checker(tmp_path: pathlib.Path) -> None:
     assert FILES
