@@ -5,6 +5,8 @@
 //! [`System`] opens handles.
 mod handle;
 mod memory;
+#[cfg(target_os = "linux")]
+pub mod nfqueue;
 pub mod replay;
 
 pub use crate::engine::{Error, ErrorCode, Mask, OpenOptions, Overload, Received, SendError, Statistics, Wait};
