@@ -12,7 +12,14 @@ const PACKETS: usize = 64;
 fn open(engine: &Engine, filter: &str, priority: i16) -> Handle {
     let filter = Arc::new(Filter::compile(filter, Layer::Network).expect("it compiles"));
     let on_overload = Overload::Drop;
-    let options = OpenOptions { filter, layer: Layer::Network, priority, flags: Flags::default(), on_overload };
+    let options = OpenOptions {
+        filter,
+        layer: Layer::Network,
+        priority,
+        flags: Flags::default(),
+        on_overload,
+        track_processes: false,
+    };
     engine.open(options).expect("it opens")
 }
 

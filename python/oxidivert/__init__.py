@@ -2,7 +2,15 @@
 
 from . import build, helpers
 from ._enums import ChecksumFlag, Direction, Event, Flag, Layer, Param, Shutdown
-from ._exceptions import DivertError, FilterError, FilterWarning, HandleClosedError, HandleShutdownError, PacketError
+from ._exceptions import (
+    DivertError,
+    FilterError,
+    FilterWarning,
+    HandleClosedError,
+    HandleShutdownError,
+    OverloadWarning,
+    PacketError,
+)
 from ._expression import Expression
 from ._fields import f
 from ._native import (
@@ -62,6 +70,7 @@ __all__ = [
     "Layer",
     "Mask",
     "NetworkData",
+    "OverloadWarning",
     "Packet",
     "PacketError",
     "Param",

@@ -5,6 +5,7 @@ DivertError (OSError)        a handle's operation failed; ``code`` is the Window
 └── HandleShutdownError      receiving or sending was shut down, or a replay ended (code 232)
 FilterError (ValueError)     a filter does not compile
 FilterWarning (UserWarning)  a part of a filter can never hold, or always does
+OverloadWarning (UserWarning)  packets grow old in a handle's queue
 PacketError (ValueError)     bytes are no packet, or an edit does not fit the packet
 """
 
@@ -88,6 +89,10 @@ class FilterWarning(UserWarning):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.message, self.start, self.end, self.text, self.args[0])
+
+
+class OverloadWarning(UserWarning):
+    """Packets wait for more than half of the queue time: soon some are lost. Told once a handle."""
 
 
 class PacketError(ValueError):

@@ -1213,6 +1213,9 @@ def open(
     `filter`: text, compiled object text, an expression of `f` or a `Filter`. `backend`: a `Replay`, or the name of a live
     backend ("auto" takes this platform's). Wrong arguments and filters are told in the driver's order: layer, flags, priority
     (DivertError 87), filter (FilterError), backend.
+
+    `on_overload`: "drop" drops what does not fit into the queue, "pass" lets it go on unseen; either is counted in `stats`.
+    `processes`: the first packet of a new flow waits, 50 ms at most, until `packet.process` is known.
     """
 
 @overload

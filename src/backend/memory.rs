@@ -1,5 +1,7 @@
 //! The engine as a system: its handles are a backend as they are.
-use super::{Backend, Capabilities, Ending, Error, Mask, OpenOptions, Received, SendError, Statistics, System, Wait};
+use super::{
+    Backend, Capabilities, Ending, Error, Mask, OpenOptions, Received, SendError, Statistics, System, Wait, Warning,
+};
 use crate::address::{Parameter, Shutdown};
 use crate::batch::{Batch, Token};
 use crate::engine::{Engine, Handle};
@@ -19,7 +21,13 @@ impl Backend for Handle {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { has_queue: true, can_pass_on_overload: true, can_swap_filter: true, is_finite: false }
+        Capabilities {
+            has_queue: true,
+            can_pass_on_overload: true,
+            can_swap_filter: true,
+            is_finite: false,
+            waits_to_send: false,
+        }
     }
 
     fn receive(&self, batch: &mut Batch, limit: usize, wait: Wait) -> Result<Received, Error> {
@@ -71,7 +79,7 @@ impl Backend for Handle {
         Self::statistics(self)
     }
 
-    fn take_warnings(&self) -> Vec<String> {
+    fn take_warnings(&self) -> Vec<Warning> {
         self.take_warning().into_iter().collect()
     }
 }

@@ -7,13 +7,17 @@ mod handle;
 mod memory;
 #[cfg(target_os = "linux")]
 pub mod nfqueue;
+mod process;
 pub mod replay;
 
-pub use crate::engine::{Error, ErrorCode, Mask, OpenOptions, Overload, Received, SendError, Statistics, Wait};
+pub use crate::engine::{
+    Error, ErrorCode, Mask, OpenOptions, Overload, Received, SendError, Statistics, Wait, Warning, WarningKind,
+};
 pub use handle::Handle;
+pub use process::Process;
 
 use crate::address::{Parameter, Shutdown};
-use crate::batch::{Batch, Token};
+use crate::batch::{Batch, PacketRef, Token};
 use crate::filter::Filter;
 use crate::packet::FlowKey;
 use std::sync::Arc;
@@ -29,6 +33,8 @@ pub struct Capabilities {
     pub can_swap_filter: bool,
     /// The packets come to an end by themselves.
     pub is_finite: bool,
+    /// Sending may take as long as the system likes.
+    pub waits_to_send: bool,
 }
 
 /// How a handle is closed.
@@ -86,11 +92,17 @@ pub trait Backend: Send + Sync {
         Err(Error::new(ErrorCode::NotSupported, message))
     }
 
+    /// The process that a packet belongs to, looked up now; `None` if it is not to be found or the backend cannot tell.
+    fn process(&self, packet: PacketRef<'_>) -> Option<Process> {
+        let _ = packet;
+        None
+    }
+
     /// What was counted so far.
     fn statistics(&self) -> Statistics;
 
     /// Takes what users should be warned of once.
-    fn take_warnings(&self) -> Vec<String> {
+    fn take_warnings(&self) -> Vec<Warning> {
         Vec::new()
     }
 }

@@ -12,6 +12,7 @@ import_exception!(oxidivert._exceptions, HandleClosedError);
 import_exception!(oxidivert._exceptions, HandleShutdownError);
 import_exception!(oxidivert._exceptions, FilterError);
 import_exception!(oxidivert._exceptions, FilterWarning);
+import_exception!(oxidivert._exceptions, OverloadWarning);
 import_exception!(oxidivert._exceptions, PacketError);
 
 /// A backend's error as the exception for its code; `sent` tells how much of a batch went out.

@@ -2,24 +2,22 @@
 use super::address::PyAddress;
 use super::batch::PyBatch;
 use super::buffer::BytesLike;
-use super::engine::PyEngine;
 use super::enums::{flag_member, layer_member};
-use super::error::{OrRaise, refuse};
+use super::error::{OrRaise, OverloadWarning, refuse};
 use super::event::item;
 use super::filter::PyFilter;
 use super::filter_source::Dialect;
 use super::input::Selection;
 use super::packet::PyPacket;
-use super::replay::PyReplay;
 use super::run::{OnError, receive, run, run_passthrough};
 use super::statistics::PyStatistics;
-use crate::address::{Flags, Layer, Parameter, Shutdown, verify_open};
-use crate::backend::{Ending, ErrorCode, Handle, OpenOptions, Overload, System};
+use crate::address::{Parameter, Shutdown};
+use crate::backend::{Ending, ErrorCode, Handle, WarningKind};
 use crate::batch::{Batch, Origin};
 use crate::packet::ParseError;
 use pyo3::exceptions::{PyResourceWarning, PyTypeError, PyUserWarning, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyType};
+use pyo3::types::PyType;
 use std::ffi::CString;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -48,6 +46,10 @@ fn deadline(timeout: Option<f64>) -> PyResult<Option<Instant>> {
 }
 
 impl PyHandle {
+    pub(super) fn new(core: Handle, filter: Bound<'_, PyFilter>) -> Self {
+        Self { core: Arc::new(core), filter: Mutex::new(filter.unbind()), outgoing: Mutex::default() }
+    }
+
     fn receive_one(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<Option<Py<PyAny>>> {
         let mut batch = Batch::new();
         if !receive(py, &self.core, &mut batch, 1, deadline)? {
@@ -357,8 +359,12 @@ impl PyHandle {
 /// Passes on what the backend warns of.
 fn warn(py: Python<'_>, core: &Handle) -> PyResult<()> {
     for warning in core.backend().take_warnings() {
-        let text = CString::new(warning.replace('\0', " "))?;
-        PyErr::warn(py, &py.get_type::<PyUserWarning>(), &text, 1)?;
+        let class = match warning.kind() {
+            WarningKind::Overload => py.get_type::<OverloadWarning>().into_any(),
+            WarningKind::Environment => py.get_type::<PyUserWarning>().into_any(),
+        };
+        let text = CString::new(warning.message().replace('\0', " "))?;
+        PyErr::warn(py, &class, &text, 1)?;
     }
     Ok(())
 }
@@ -376,92 +382,4 @@ fn batch_limit(limit: usize) -> PyResult<usize> {
 #[pyo3(signature = (handle, batch=64))]
 pub(super) fn _run_passthrough(py: Python<'_>, handle: &Bound<'_, PyHandle>, batch: usize) -> PyResult<u64> {
     run_passthrough(py, &handle.get().core, batch_limit(batch)?)
-}
-
-/// Opens a handle, like the builtin `open`: use it in a `with` block.
-///
-/// `filter`: text, compiled object text, an expression of `f` or a `Filter`. `backend`: a `Replay`, or the name of a live
-/// backend ("auto" takes this platform's). Wrong arguments and filters are told in the driver's order: layer, flags, priority
-/// (DivertError 87), filter (FilterError), backend.
-#[pyfunction]
-#[pyo3(signature = (filter=None, *, layer=0, priority=0, flags=0, backend=None, dialect=Dialect::Extended, sets=None, on_overload="drop", processes=false))]
-#[pyo3(
-    text_signature = "(filter='true', *, layer=0, priority=0, flags=0, backend='auto', dialect='extended', sets=None, on_overload='drop', processes=False)"
-)]
-#[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
-pub(super) fn open(
-    py: Python<'_>,
-    filter: Option<&Bound<'_, PyAny>>,
-    layer: i64,
-    priority: i64,
-    flags: u64,
-    backend: Option<&Bound<'_, PyAny>>,
-    dialect: Dialect,
-    sets: Option<&Bound<'_, PyAny>>,
-    on_overload: &str,
-    processes: bool,
-) -> PyResult<PyHandle> {
-    let layer = u8::try_from(layer).ok().and_then(Layer::from_number).ok_or_else(|| {
-        refuse(
-            py,
-            ErrorCode::InvalidParameter,
-            format!("there is no layer {layer}; the layers are those of the enum Layer"),
-        )
-    })?;
-    let flags = Flags(flags);
-    let priority = verify_open(layer, flags, priority).or_raise(py)?;
-    if processes {
-        let message = "process tracking is in work; leave out processes=";
-        return Err(refuse(py, ErrorCode::NotSupported, message));
-    }
-    let on_overload = match on_overload {
-        "drop" => Overload::Drop,
-        "pass" => Overload::Pass,
-        _ => return Err(PyValueError::new_err(format!("on_overload is 'drop' or 'pass', not {on_overload:?}"))),
-    };
-    let filter = match filter {
-        Some(filter) => PyFilter::from_argument(filter, layer, dialect, sets)?,
-        None => PyFilter::from_argument(PyString::intern(py, "true").as_any(), layer, dialect, None)?,
-    };
-    let system = system_from(py, backend, flags)?;
-    let options = OpenOptions { filter: Arc::clone(filter.get().core()), layer, priority, flags, on_overload };
-    let end = py.detach(|| system.open(options)).or_raise(py)?;
-    Ok(PyHandle {
-        core: Arc::new(Handle::new(end, layer, priority, flags)),
-        filter: Mutex::new(filter.unbind()),
-        outgoing: Mutex::new(Batch::new()),
-    })
-}
-
-/// The system that `backend` names or is.
-fn system_from(py: Python<'_>, backend: Option<&Bound<'_, PyAny>>, flags: Flags) -> PyResult<Arc<dyn System>> {
-    if let Some(replay) = backend.and_then(|backend| backend.cast::<PyReplay>().ok()) {
-        return Ok(replay.get().system());
-    }
-    if let Some(engine) = backend.and_then(|backend| backend.cast::<PyEngine>().ok()) {
-        return Ok(engine.get().system());
-    }
-    let name = match backend {
-        Some(backend) => backend.extract::<String>().map_err(|_| {
-            PyTypeError::new_err(
-                "backend is 'auto', 'windivert', 'nfqueue' or an object such as Replay(...) or Engine()",
-            )
-        })?,
-        None => String::from("auto"),
-    };
-    match name.as_str() {
-        "auto" | "windivert" | "nfqueue" => {}
-        _ => {
-            let message = format!(
-                "backend is 'auto', 'windivert', 'nfqueue' or an object such as Replay(...) or Engine(), not {name:?}"
-            );
-            return Err(PyValueError::new_err(message));
-        }
-    }
-    if flags.has(Flags::NO_INSTALL) {
-        return Err(refuse(py, ErrorCode::ServiceDoesNotExist, "no live backend is running"));
-    }
-    let message = "this version has no live backend for this system yet; work on a capture with backend=Replay(\"in.pcapng\", \
-                   out=\"out.pcapng\"), or in process with backend=Engine()";
-    Err(refuse(py, ErrorCode::NotSupported, message))
 }

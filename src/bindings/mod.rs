@@ -18,6 +18,7 @@ mod helpers;
 mod input;
 mod ip;
 mod mask;
+mod open;
 mod packet;
 mod recycle;
 mod replay;
@@ -43,7 +44,7 @@ mod _native {
     #[pymodule_export]
     use super::filter::{PyFilter, PyTraceStep, filter_fields};
     #[pymodule_export]
-    use super::handle::{_run_passthrough, PyHandle, open};
+    use super::handle::{_run_passthrough, PyHandle};
     #[pymodule_export]
     use super::header::{PyIcmpHeader, PyIcmpv6Header, PyIpv4Header, PyIpv6Header, PyTcpHeader, PyUdpHeader};
     #[pymodule_export]
@@ -54,6 +55,8 @@ mod _native {
     };
     #[pymodule_export]
     use super::mask::PyMask;
+    #[pymodule_export]
+    use super::open::open;
     #[pymodule_export]
     use super::packet::PyPacket;
     #[pymodule_export]

@@ -7,6 +7,7 @@ use super::state::{Shared, State};
 use super::statistics::Statistics;
 use super::sync::{Mutex, lock};
 use super::wait::{Bell, Waited};
+use super::warning::Warning;
 use crate::address::{Flags, Layer, Parameter, Shutdown};
 use crate::batch::{Batch, Token};
 use crate::filter::Filter;
@@ -200,7 +201,7 @@ impl Handle {
     }
 
     /// The warning that packets grow old in the queue, once.
-    pub fn take_warning(&self) -> Option<String> {
+    pub fn take_warning(&self) -> Option<Warning> {
         self.with(|member, _| Ok(member.take_warning())).ok().flatten()
     }
 }

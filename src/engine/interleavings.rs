@@ -20,7 +20,14 @@ fn explore(model: impl Fn() + Send + Sync + 'static) {
 fn open(engine: &Engine, priority: i16) -> Handle {
     let filter = Arc::new(Filter::compile("true", Layer::Network).expect("it compiles"));
     let on_overload = Overload::Drop;
-    let options = OpenOptions { filter, layer: Layer::Network, priority, flags: Flags::default(), on_overload };
+    let options = OpenOptions {
+        filter,
+        layer: Layer::Network,
+        priority,
+        flags: Flags::default(),
+        on_overload,
+        track_processes: false,
+    };
     engine.open(options).expect("it opens")
 }
 

@@ -8,6 +8,7 @@ use super::queue::{Entry, Loss, Parts, Queue};
 use super::raw::Read;
 use super::statistics::Statistics;
 use super::wait::Bell;
+use super::warning::Warning;
 use crate::address::{Flags, Layer, Parameter};
 use crate::batch::{Batch, Origin, PacketRef, Token};
 use crate::filter::Filter;
@@ -30,7 +31,7 @@ pub(super) enum Meeting {
 pub(super) enum AgeWarning {
     #[default]
     None,
-    Due(String),
+    Due(Warning),
     Told,
 }
 
@@ -211,20 +212,20 @@ impl Member {
         let Some(age) = self.queue.age(now) else { return };
         if age > self.queue.limits.time() / 2 && matches!(self.age_warning, AgeWarning::None) {
             let [age, limit] = [age, self.queue.limits.time()].map(|ticks| ticks / TICKS_PER_MILLISECOND as u64);
-            self.age_warning = AgeWarning::Due(format!(
+            self.age_warning = AgeWarning::Due(Warning::overload(format!(
                 "packets wait {age} ms in the queue and are dropped after {limit} ms; \
                  receive faster, narrow the filter, or raise queue_time"
-            ));
+            )));
         }
     }
 
     /// The warning that is due, once.
-    pub(super) fn take_warning(&mut self) -> Option<String> {
+    pub(super) fn take_warning(&mut self) -> Option<Warning> {
         if !matches!(self.age_warning, AgeWarning::Due(_)) {
             return None;
         }
         match std::mem::replace(&mut self.age_warning, AgeWarning::Told) {
-            AgeWarning::Due(text) => Some(text),
+            AgeWarning::Due(warning) => Some(warning),
             AgeWarning::None | AgeWarning::Told => None,
         }
     }

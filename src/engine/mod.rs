@@ -34,7 +34,7 @@
 //! let engine = Engine::default();
 //! let filter = Arc::new(Filter::compile("udp.DstPort == 53", Layer::Network)?);
 //! let (layer, flags, on_overload) = (Layer::Network, Flags::default(), Overload::Drop);
-//! let handle = engine.open(OpenOptions { filter, layer, priority: 0, flags, on_overload })?;
+//! let handle = engine.open(OpenOptions { filter, layer, priority: 0, flags, on_overload, track_processes: false })?;
 //!
 //! let query = Builder::ipv4([10, 0, 0, 1], [192, 0, 2, 53]).udp(5000, 53).build()?;
 //! assert_eq!(engine.inject(&query, &Injection::default()), Fate::Diverted);
@@ -65,6 +65,7 @@ mod state;
 mod statistics;
 mod sync;
 mod wait;
+mod warning;
 
 pub(crate) use bypass::Bypasses;
 pub use chain::Fate;
@@ -80,6 +81,7 @@ pub(crate) use queue::{Entry, Loss, Parts, Queue};
 pub use raw::{Completion, Overlapped, RawHandle};
 pub(crate) use send::{repair, verify_lens, verify_sending};
 pub use statistics::Statistics;
+pub use warning::{Warning, WarningKind};
 
 use crate::address::{Event, Layer, Parameter};
 use crate::batch::Batch;

@@ -18,6 +18,9 @@ pub struct OpenOptions {
     pub flags: Flags,
     /// What happens to packets that do not fit into the queue.
     pub on_overload: Overload,
+    /// The first packet of a new flow waits until its process is known, but not for long. Of systems that tell the process
+    /// of every packet, or of none, nothing changes.
+    pub track_processes: bool,
 }
 
 /// What happens to packets that do not fit into the queue. Those that waited too long are dropped either way.

@@ -187,7 +187,14 @@ impl RawHandle {
             Err(error) => return Err(refuse(error.to_string())),
         };
         let filter = Arc::new(Filter::compile(filter, layer).map_err(|error| refuse(error.to_string()))?);
-        let options = OpenOptions { filter, layer, priority, flags: Flags(flags), on_overload: Overload::Drop };
+        let options = OpenOptions {
+            filter,
+            layer,
+            priority,
+            flags: Flags(flags),
+            on_overload: Overload::Drop,
+            track_processes: false,
+        };
         Ok(Self { handle: engine.open(options)? })
     }
 

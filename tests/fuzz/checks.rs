@@ -372,6 +372,7 @@ fn replayed(data: &[u8], limit: usize, change: impl Fn(usize, Slot) -> Option<Sl
         priority: 0,
         flags: Flags::default(),
         on_overload: Overload::Drop,
+        track_processes: false,
     };
     let replay = match Replay::new(&source, Some(Output::Buffer(Arc::clone(&buffer))), None) {
         Ok(replay) => replay,

@@ -207,7 +207,7 @@ fn packets_that_grow_old_are_warned_of_once() {
         let warning = handle.take_warning();
         assert_eq!(warning.is_some(), wait == 1001, "{wait} ms: {warning:?}");
         if let Some(warning) = warning {
-            assert!(warning.contains("1001 ms") && warning.contains("2000 ms"), "{warning}");
+            assert!(warning.message().contains("1001 ms") && warning.message().contains("2000 ms"), "{warning}");
         }
     }
 }

@@ -15,7 +15,7 @@ pub const WATCH: Flags = Flags::SNIFF.with(Flags::RECV_ONLY);
 
 pub fn options(filter: &str, layer: Layer, priority: i16, flags: Flags) -> OpenOptions {
     let filter = Arc::new(Filter::compile(filter, layer).expect("the filter compiles"));
-    OpenOptions { filter, layer, priority, flags, on_overload: Overload::Drop }
+    OpenOptions { filter, layer, priority, flags, on_overload: Overload::Drop, track_processes: false }
 }
 
 pub fn open_on(engine: &Engine, layer: Layer, filter: &str, priority: i16, flags: Flags) -> Handle {

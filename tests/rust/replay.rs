@@ -24,7 +24,7 @@ fn expectations() -> Vec<(String, Value)> {
 
 fn options(filter: &str, priority: i16, flags: Flags) -> OpenOptions {
     let filter = Arc::new(Filter::compile(filter, Layer::Network).expect("the filter compiles"));
-    OpenOptions { filter, layer: Layer::Network, priority, flags, on_overload: Overload::Drop }
+    OpenOptions { filter, layer: Layer::Network, priority, flags, on_overload: Overload::Drop, track_processes: false }
 }
 
 fn open_all(replay: &Replay) -> Arc<dyn Backend> {

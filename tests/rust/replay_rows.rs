@@ -192,7 +192,8 @@ fn a_forwarded_packet_is_outbound_and_not_loopback() {
     let (replay, _buffer) = replay(&told(&[(loopback(1), false)]));
     let layer = Layer::NetworkForward;
     let filter = Arc::new(Filter::compile("true", layer).expect("it compiles"));
-    let options = OpenOptions { filter, layer, priority: 0, flags: DIVERT, on_overload: Overload::Drop };
+    let options =
+        OpenOptions { filter, layer, priority: 0, flags: DIVERT, on_overload: Overload::Drop, track_processes: false };
     let batch = receive(&replay.open(options).expect("it opens"), 64);
     let address = batch.records()[0].address;
     assert_eq!((address.layer(), address.outbound(), address.loopback()), (Some(layer), true, false));

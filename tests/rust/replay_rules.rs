@@ -379,7 +379,14 @@ fn an_event_layer_is_refused_and_a_forwarded_packet_is_outbound() {
     let (replay, _buffer) = replay(&pcap(1, &[frame(1, &inbound(1), b"")]));
     let options = |layer| {
         let filter = Arc::new(Filter::compile("true", layer).expect("it compiles"));
-        OpenOptions { filter, layer, priority: 0, flags: Flags::SNIFF, on_overload: Overload::Drop }
+        OpenOptions {
+            filter,
+            layer,
+            priority: 0,
+            flags: Flags::SNIFF,
+            on_overload: Overload::Drop,
+            track_processes: false,
+        }
     };
     for layer in [Layer::Flow, Layer::Socket, Layer::Reflect] {
         assert_eq!(replay.open(options(layer)).err().expect("no events").code(), ErrorCode::NotSupported);

@@ -16,7 +16,14 @@ pub fn replay(bytes: &[u8]) -> (Replay, SharedBuffer) {
 
 pub fn open(replay: &Replay, filter: &str, priority: i16, flags: Flags) -> Arc<dyn Backend> {
     let filter = Arc::new(Filter::compile(filter, Layer::Network).expect("the filter compiles"));
-    let options = OpenOptions { filter, layer: Layer::Network, priority, flags, on_overload: Overload::Drop };
+    let options = OpenOptions {
+        filter,
+        layer: Layer::Network,
+        priority,
+        flags,
+        on_overload: Overload::Drop,
+        track_processes: false,
+    };
     replay.open(options).expect("it opens")
 }
 

@@ -6,7 +6,7 @@ use super::member::{Fate, Member, Traveller, descend, find_packet, state_of, tak
 use super::output::{Output, Writer};
 use super::place::{Place, Places, State, Template};
 use crate::address::{Flags, Parameter};
-use crate::backend::{Ending, Error, ErrorCode, OpenOptions, Received, Statistics};
+use crate::backend::{Ending, Error, ErrorCode, OpenOptions, Received, Statistics, Warning};
 use crate::batch::{Batch, Origin, PacketRef, Token};
 use crate::engine::{Ladder, Rank};
 use std::collections::VecDeque;
@@ -45,7 +45,7 @@ pub(super) struct Chain {
     /// A record that the capture is at and that was not yet taken.
     looked_ahead: Option<RecordMeta>,
     warned_links: Vec<i32>,
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: Vec<Warning>,
 }
 
 impl Chain {
@@ -315,7 +315,8 @@ impl Chain {
         let number = interface.link_number;
         if interface.link_type.is_none() && !self.warned_links.contains(&number) {
             self.warned_links.push(number);
-            self.warnings.push(format!("link type {number} is not supported; its packets pass through untouched"));
+            let message = format!("link type {number} is not supported; its packets pass through untouched");
+            self.warnings.push(Warning::environment(message));
         }
     }
 

@@ -4,7 +4,9 @@ use super::chain::{Attempt, Chain};
 use super::format::RecordMeta;
 use super::place::{Place, State};
 use crate::address::{Parameter, Shutdown};
-use crate::backend::{Backend, Capabilities, Ending, Error, ErrorCode, Mask, Received, SendError, Statistics, Wait};
+use crate::backend::{
+    Backend, Capabilities, Ending, Error, ErrorCode, Mask, Received, SendError, Statistics, Wait, Warning,
+};
 use crate::batch::{Batch, Origin, PacketRef, Record, Token};
 use crate::engine::{Rank, repair, verify_sending};
 use crate::filter::Filter;
@@ -32,7 +34,13 @@ impl Backend for ReplayEnd {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { has_queue: false, can_pass_on_overload: false, can_swap_filter: true, is_finite: true }
+        Capabilities {
+            has_queue: false,
+            can_pass_on_overload: false,
+            can_swap_filter: true,
+            is_finite: true,
+            waits_to_send: false,
+        }
     }
 
     fn receive(&self, batch: &mut Batch, limit: usize, wait: Wait) -> Result<Received, Error> {
@@ -149,7 +157,7 @@ impl Backend for ReplayEnd {
         }
     }
 
-    fn take_warnings(&self) -> Vec<String> {
+    fn take_warnings(&self) -> Vec<Warning> {
         std::mem::take(&mut self.shared.lock().warnings)
     }
 }
