@@ -50,10 +50,15 @@ impl Backlog {
     }
 
     /// Hands packets out, the oldest first; how many.
-    pub(super) fn hand_out(&mut self, batch: &mut Batch, limit: usize, origin: impl Fn(Token) -> Origin) -> usize {
+    pub(super) fn hand_out(
+        &mut self,
+        batch: &mut Batch,
+        limit: usize,
+        mut origin: impl FnMut(Token) -> Origin,
+    ) -> usize {
         let Self { queue, tokens } = self;
         queue.hand_out(limit, |_, entry, [head, rest]| {
-            let origin = tokens.pop_front().map_or(Origin::Injected(None), &origin);
+            let origin = tokens.pop_front().map_or(Origin::Injected(None), &mut origin);
             batch.push(head, entry.layout, &entry.address, time_ns(entry.address.timestamp()), origin);
             if !rest.is_empty() {
                 batch.extend_last(rest);

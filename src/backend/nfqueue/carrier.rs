@@ -101,14 +101,13 @@ impl Carriers {
 
     fn send_out(&mut self, carrier: &[u8]) -> Result<(), Error> {
         let is_ipv6 = carrier.first().is_some_and(|byte| byte >> 4 == 6);
-        let (slot, family) =
-            if is_ipv6 { (&mut self.ipv6, libc::AF_INET6) } else { (&mut self.ipv4, libc::AF_INET) };
+        let (slot, family) = if is_ipv6 { (&mut self.ipv6, libc::AF_INET6) } else { (&mut self.ipv4, libc::AF_INET) };
         if slot.is_none() {
             *slot = Some(raw_socket(family, self.mark).map_err(|error| fault("opening a raw socket", error))?);
         }
         let Some(socket) = slot else { return Ok(()) };
         let sent = if is_ipv6 { send_ipv6(socket, carrier) } else { send_ipv4(socket, carrier) };
-        sent.map(|_| ()).map_err(|error| refused(error))
+        sent.map(|_| ()).map_err(refused)
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! One lock guards the state; nobody holds it while waiting. Who waits is woken by the kernel's queue or by a counter that
 //! has one event for each waiter.
-use super::super::{Backend, Capabilities, Ending, Error, ErrorCode, Mask, OpenOptions, Received, SendError, Statistics, Wait};
+use super::super::{
+    Backend, Capabilities, Ending, Error, ErrorCode, Mask, OpenOptions, Received, SendError, Statistics, Wait,
+};
 use super::fault::fault;
 use super::queue::{Queue, losses};
 use super::ruleset::{Mode, Ruleset};
@@ -45,15 +47,15 @@ struct Waits {
 }
 
 impl Handle {
-    pub(super) fn open(options: OpenOptions) -> Result<Self, Error> {
+    pub(super) fn open(options: &OpenOptions) -> Result<Self, Error> {
         let ticker = Ticker::new(Clock::Real);
         let length = Parameter::QueueLength.bounds().map_or(0, |(_, _, most)| most as u32);
         let queue = Queue::open(length + HELD_MAX, BUFFER).map_err(|error| fault("making a packet queue", error))?;
         let mode = if options.flags.has(Flags::SEND_ONLY) { Mode::Pass } else { Mode::Queue };
         let woken = sys::event_counter(true).map_err(|error| fault("making an event counter", error))?;
-        let state = Mutex::new(State::new(&options, &queue));
+        let state = Mutex::new(State::new(options, &queue));
         // Last, since packets are taken from here on.
-        let ruleset = Ruleset::open(&options, queue.number, mode, ticker.now())
+        let ruleset = Ruleset::open(options, queue.number, mode, ticker.now())
             .map_err(|error| fault("adding rules to nftables", error))?;
         Ok(Self { queue, ruleset, ticker, woken, state, waits: Mutex::default() })
     }
@@ -121,8 +123,13 @@ impl Handle {
         state.give_back(&self.queue, self.ticker.now())?;
         drop(state);
         std::thread::sleep(CLOSE_PAUSE);
-        self.state().give_back(&self.queue, self.ticker.now())?;
-        self.ruleset.remove()
+        let mut state = self.state();
+        state.give_back(&self.queue, self.ticker.now())?;
+        let (full, unread) = losses(self.queue.number);
+        state.statistics.overflowed += full + unread;
+        drop(state);
+        self.ruleset.remove()?;
+        self.queue.release()
     }
 }
 
@@ -132,7 +139,13 @@ impl Backend for Handle {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { has_queue: true, can_pass_on_overload: true, can_swap_filter: true, is_finite: false }
+        Capabilities {
+            has_queue: true,
+            can_pass_on_overload: true,
+            can_swap_filter: true,
+            is_finite: false,
+            waits_to_send: false,
+        }
     }
 
     fn receive(&self, batch: &mut Batch, limit: usize, wait: Wait) -> Result<Received, Error> {
@@ -234,9 +247,12 @@ impl Backend for Handle {
     }
 
     fn statistics(&self) -> Statistics {
-        let (full, unread) = losses(self.queue.number);
-        let mut statistics = self.state().statistics;
-        statistics.overflowed += full + unread;
+        let state = self.state();
+        let mut statistics = state.statistics;
+        if !state.is_closed {
+            let (full, unread) = losses(self.queue.number);
+            statistics.overflowed += full + unread;
+        }
         statistics
     }
 }

@@ -130,7 +130,7 @@ impl Writer {
 }
 
 /// A message that came.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Message<'a> {
     /// The subsystem and its own number.
     pub(super) kind: u16,
@@ -187,7 +187,7 @@ impl<'a> Iterator for Messages<'a> {
 }
 
 /// Attributes, one behind the other: numbers with their values.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Attributes<'a> {
     rest: &'a [u8],
 }
@@ -199,17 +199,17 @@ impl<'a> Attributes<'a> {
     }
 
     /// The value of the first attribute with this number.
-    pub(super) fn get(mut self, wanted: u16) -> Option<&'a [u8]> {
-        self.find(|(kind, _)| *kind == wanted).map(|(_, value)| value)
+    pub(super) fn get(&self, wanted: u16) -> Option<&'a [u8]> {
+        self.clone().find(|(kind, _)| *kind == wanted).map(|(_, value)| value)
     }
 
     /// The number in the first attribute with this number.
-    pub(super) fn get_u32(self, wanted: u16) -> Option<u32> {
+    pub(super) fn get_u32(&self, wanted: u16) -> Option<u32> {
         be32(self.get(wanted)?, 0)
     }
 
     /// The text in the first attribute with this number.
-    pub(super) fn get_text(self, wanted: u16) -> Option<&'a str> {
+    pub(super) fn get_text(&self, wanted: u16) -> Option<&'a str> {
         let value = self.get(wanted)?;
         std::str::from_utf8(value.strip_suffix(&[0]).unwrap_or(value)).ok()
     }

@@ -4,7 +4,7 @@
 use super::netlink::{Message, Messages, Writer, flag, subsystem};
 use super::nft::Hook;
 use super::sys::{self, Descriptor};
-use crate::packet::field::{array, be16, be32, u8_at};
+use crate::packet::field::{array, be32, u8_at};
 use std::io::{Error, ErrorKind, Result};
 
 /// Numbers of messages.
@@ -12,6 +12,7 @@ mod message {
     pub(super) const PACKET: u8 = 0;
     pub(super) const VERDICT: u8 = 1;
     pub(super) const CONFIG: u8 = 2;
+    pub(super) const VERDICT_UP_TO: u8 = 3;
 }
 
 /// Numbers of a packet's attributes.
@@ -35,6 +36,7 @@ mod config {
     pub(super) const MASK: u16 = 4;
     pub(super) const FLAGS: u16 = 5;
     pub(super) const BIND: u8 = 1;
+    pub(super) const UNBIND: u8 = 2;
     pub(super) const COPY_PACKET: u8 = 2;
     /// Large segments as they are.
     pub(super) const SEGMENTS: u32 = 4;
@@ -123,6 +125,11 @@ impl Queue {
         Ok(queue)
     }
 
+    /// Gives the number up; the kernel drops what still waits.
+    pub(super) fn release(&self) -> Result<()> {
+        self.configure(|writer| writer.put(config::COMMAND, &[config::UNBIND, 0, 0, 0]))
+    }
+
     fn configure(&self, fill: impl FnOnce(&mut Writer)) -> Result<()> {
         let mut writer = Writer::default();
         writer.begin(subsystem::QUEUE, message::CONFIG, flag::ACK, 0, 0, self.number);
@@ -156,6 +163,14 @@ impl Queue {
         writer.finish();
     }
 
+    /// Appends that everything that waits is accepted, up to this packet.
+    pub(super) fn accept_up_to(&self, writer: &mut Writer, id: u32) {
+        writer.begin(subsystem::QUEUE, message::VERDICT_UP_TO, 0, id, 0, self.number);
+        let header = u64::from(Verdict::Accept as u32) << 32 | u64::from(id);
+        writer.put(attribute::VERDICT, &header.to_be_bytes());
+        writer.finish();
+    }
+
     /// Sends the verdicts that were appended, and forgets them.
     pub(super) fn flush(&self, writer: &mut Writer) -> Result<()> {
         if writer.bytes().is_empty() {
@@ -183,7 +198,7 @@ pub(super) fn event<'a>(message: &Message<'a>) -> Option<Event<'a>> {
     let (mut id, mut hook, mut mark, mut time_ns, mut whole_len) = (None, 0, 0, None, 0);
     let (mut interface_in, mut interface_out, mut info) = (0, 0, 0);
     let mut bytes: &[u8] = &[];
-    for (kind, value) in message.attributes {
+    for (kind, value) in message.attributes.clone() {
         let number = || be32(value, 0).unwrap_or(0);
         match kind {
             attribute::HEADER => {

@@ -1,10 +1,9 @@
 //! A handle's place in nftables: its table, which chains stand at which hooks, and what their rules are.
 use super::arrival::LOOPBACK;
 use super::carrier;
-use super::netlink::subsystem;
 use super::nft::{Expression, Hook, Meta, Transaction, counted};
 use super::sys::{self, Descriptor};
-use crate::address::{Flags, Layer};
+use crate::address::Layer;
 use crate::engine::OpenOptions;
 use std::io::Result;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -118,9 +117,8 @@ impl Ruleset {
         }
         match mode {
             Mode::Queue => transaction.new_rule(chain, &[queue(self.number)], &[]),
-            Mode::Copy => {}
             Mode::Drop => transaction.new_rule(chain, &[Expression::Counter, Expression::Drop], &[]),
-            Mode::Pass => {}
+            Mode::Copy | Mode::Pass => {}
         }
     }
 

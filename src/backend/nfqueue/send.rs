@@ -2,6 +2,7 @@
 use super::arrival::LOOPBACK;
 use super::carrier::Way;
 use super::fault::fault;
+use super::netlink::Writer;
 use super::queue::{FLUSH_AT, PAYLOAD_MAX, Queue, Verdict};
 use super::state::State;
 use super::sys;
@@ -24,12 +25,13 @@ impl State {
             .inspect_err(|_| self.statistics.errors += batch.len() as u64)?;
         let mut sent = 0;
         let mut failure = None;
+        let mut run = Run::default();
         for (index, record) in batch.records().iter().enumerate() {
             if mask.is_some_and(|mask| mask.get(index) != Some(&true)) {
                 continue;
             }
             let bytes = batch.bytes(index).unwrap_or_default();
-            match self.send_record(queue, record, bytes, now) {
+            match self.send_record(queue, record, bytes, &mut run, now) {
                 Ok(()) => {
                     sent += 1;
                     self.statistics.modified += u64::from(record.changed);
@@ -44,44 +46,62 @@ impl State {
                 }
             }
         }
+        run.end(queue, &mut self.answers);
         self.statistics.sent += sent as u64;
-        let settled = self.settle_carriers(queue, 0, now).and_then(|()| {
-            queue.flush(&mut self.answers).map_err(|error| fault("answering the kernel", error))
-        });
+        let settled = self
+            .settle_carriers(queue, 0, now)
+            .and_then(|()| queue.flush(&mut self.answers).map_err(|error| fault("answering the kernel", error)));
         match failure.map_or(settled, Err) {
             Ok(()) => Ok(sent),
             Err(error) => Err(SendError { sent, error }),
         }
     }
 
-    fn send_record(&mut self, queue: &Queue, record: &Record, bytes: &[u8], now: i64) -> Result<(), Error> {
-        if let Origin::Received(token) = record.origin
-            && !record.changed
-        {
-            queue.answer(&mut self.answers, token::id(token), Verdict::Accept, None);
-            return self.flush_if_many(queue);
-        }
-        let total_len = record.layout.total_len();
-        let outcome = self.send_changed(queue, record, bytes, total_len, now);
-        if let (Err(_), Origin::Received(token)) = (&outcome, record.origin) {
-            // What cannot go on does not stay either.
-            queue.answer(&mut self.answers, token::id(token), Verdict::Drop, None);
-        }
-        outcome
-    }
-
-    fn send_changed(
+    fn send_record(
         &mut self,
         queue: &Queue,
         record: &Record,
         bytes: &[u8],
-        total_len: usize,
+        run: &mut Run,
         now: i64,
     ) -> Result<(), Error> {
         let received = match record.origin {
             Origin::Received(token) => Some(token),
             Origin::Injected(_) => None,
         };
+        let is_oldest = received.is_some_and(|token| self.held.oldest() == Some(token::id(token)));
+        let held = received.filter(|token| self.held.take(token::id(*token)));
+        if let Some(token) = held
+            && !record.changed
+        {
+            if is_oldest {
+                run.last = Some(token::id(token));
+                return Ok(());
+            }
+            run.end(queue, &mut self.answers);
+            queue.answer(&mut self.answers, token::id(token), Verdict::Accept, None);
+            return self.flush_if_many(queue);
+        }
+        run.end(queue, &mut self.answers);
+        let outcome = self.send_changed(queue, record, bytes, received, held, now);
+        if let (Err(_), Some(token)) = (&outcome, held) {
+            // What cannot go on does not stay either.
+            queue.answer(&mut self.answers, token::id(token), Verdict::Drop, None);
+        }
+        outcome
+    }
+
+    /// Sends a packet that is not what the kernel has: as the verdict on it, if it is `held` and goes on from its place,
+    /// else as a new one.
+    fn send_changed(
+        &mut self,
+        queue: &Queue,
+        record: &Record,
+        bytes: &[u8],
+        received: Option<Token>,
+        held: Option<Token>,
+        now: i64,
+    ) -> Result<(), Error> {
         if received.is_some_and(token::is_cut) {
             let message = format!(
                 "the packet is longer than {PAYLOAD_MAX} bytes and was not received whole; it can be sent unchanged or \
@@ -89,6 +109,7 @@ impl State {
             );
             return Err(Error::new(ErrorCode::InsufficientBuffer, message));
         }
+        let total_len = record.layout.total_len();
         verify_lens(bytes, total_len)?;
         if total_len > PAYLOAD_MAX {
             let message = format!("a packet that is sent has at most {PAYLOAD_MAX} bytes, this one has {total_len}");
@@ -97,19 +118,14 @@ impl State {
         let mut repaired = bytes.get(..total_len).unwrap_or(bytes).to_vec();
         let layout = record.layout.without_rest();
         self.statistics.checksums_computed += repair(&mut repaired, Some(&layout), &record.address)?;
-        match received {
-            Some(token) if is_in_place(token, &record.address, self.layer) => {
-                let change = Some((&*repaired, None));
-                queue.answer(&mut self.answers, token::id(token), Verdict::Accept, change);
-                self.flush_if_many(queue)
-            }
-            Some(token) => {
-                self.inject(queue, &repaired, &record.address, now)?;
-                queue.answer(&mut self.answers, token::id(token), Verdict::Drop, None);
-                Ok(())
-            }
-            None => self.inject(queue, &repaired, &record.address, now),
+        let Some(token) = held else { return self.inject(queue, &repaired, &record.address, now) };
+        if is_in_place(token, &record.address, self.layer) {
+            queue.answer(&mut self.answers, token::id(token), Verdict::Accept, Some((&repaired, None)));
+            return self.flush_if_many(queue);
         }
+        self.inject(queue, &repaired, &record.address, now)?;
+        queue.answer(&mut self.answers, token::id(token), Verdict::Drop, None);
+        Ok(())
     }
 
     /// Sends a new packet.
@@ -156,6 +172,20 @@ impl State {
             return Ok(());
         }
         queue.flush(&mut self.answers).map_err(|error| fault("answering the kernel", error))
+    }
+}
+
+/// Packets that go on unchanged, each of them the oldest that waits, so that one message answers for all.
+#[derive(Default)]
+struct Run {
+    last: Option<u32>,
+}
+
+impl Run {
+    fn end(&mut self, queue: &Queue, answers: &mut Writer) {
+        if let Some(id) = self.last.take() {
+            queue.accept_up_to(answers, id);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 use super::arrival::{Arrival, arrival};
 use super::backlog::Backlog;
 use super::carrier::Carriers;
+use super::held::Held;
 use super::netlink::{Messages, Writer};
 use super::queue::{Event, FLUSH_AT, MESSAGE_MAX, Queue, Verdict, Waiting, event};
 use super::sys::Inbox;
@@ -31,6 +32,7 @@ pub(super) struct State {
     pub(super) bypasses: Bypasses,
     pub(super) statistics: Statistics,
     pub(super) answers: Writer,
+    pub(super) held: Held,
     inbox: Inbox,
     looked: i64,
     pub(super) has_ended_receiving: bool,
@@ -50,6 +52,7 @@ impl State {
             bypasses: Bypasses::default(),
             statistics: Statistics::default(),
             answers: Writer::default(),
+            held: Held::default(),
             inbox: Inbox::new(AT_ONCE, MESSAGE_MAX),
             looked: 0,
             has_ended_receiving: false,
@@ -70,8 +73,14 @@ impl State {
         self.expire(queue, now);
         let room = limit - (batch.len() - before).min(limit);
         let can_send = self.can_send();
-        let origin = |token| if can_send { Origin::Received(token) } else { Origin::Injected(None) };
-        self.backlog.hand_out(batch, room, origin);
+        let Self { backlog, held, answers, .. } = self;
+        backlog.hand_out(batch, room, |token| {
+            if !can_send {
+                return Origin::Injected(None);
+            }
+            note_held(queue, held, answers, token);
+            Origin::Received(token)
+        });
         queue.flush(&mut self.answers)?;
         let count = batch.len() - before;
         self.statistics.received += count as u64;
@@ -82,7 +91,8 @@ impl State {
     pub(super) fn take(&mut self, queue: &Queue, mut direct: Option<(&mut Batch, usize)>, now: i64) -> Result<()> {
         // A program that is busy takes its batch; the rest is looked through now and then, so that what is too much is
         // dropped here, oldest first, rather than by the kernel.
-        let is_due = now.abs_diff(self.looked) >= LOOK_AGAIN as u64 || direct.is_none() || self.carriers.under_way() > 0;
+        let is_due =
+            now.abs_diff(self.looked) >= LOOK_AGAIN as u64 || direct.is_none() || self.carriers.under_way() > 0;
         let first = direct.as_ref().map_or(0, |(batch, _)| batch.len());
         let mut inbox = std::mem::replace(&mut self.inbox, Inbox::new(0, 1));
         let mut outcome = Ok(());
@@ -99,7 +109,12 @@ impl State {
                         let bytes = inbox.message(index);
                         for message in Messages::new(bytes) {
                             if let Some(event) = event(&message) {
-                                self.meet(queue, &event, direct.as_mut().map(|(batch, limit)| (&mut **batch, first + *limit)), now);
+                                self.meet(
+                                    queue,
+                                    &event,
+                                    direct.as_mut().map(|(batch, limit)| (&mut **batch, first + *limit)),
+                                    now,
+                                );
                             }
                         }
                     }
@@ -183,7 +198,11 @@ impl State {
             && self.backlog.is_empty()
             && batch.len() < end
         {
-            let origin = if can_send { Origin::Received(token) } else { Origin::Injected(None) };
+            let mut origin = Origin::Injected(None);
+            if can_send {
+                note_held(queue, &mut self.held, &mut self.answers, token);
+                origin = Origin::Received(token);
+            }
             let time = waiting.time_ns.unwrap_or_else(|| time_ns(arrival.address.timestamp()));
             batch.push(arrival.bytes, arrival.layout, &arrival.address, time, origin);
             return;
@@ -243,11 +262,20 @@ impl State {
 
     /// Gives packets up that were received.
     pub(super) fn discard(&mut self, queue: &Queue, tokens: &[Token]) -> Result<()> {
-        for token in tokens {
-            queue.answer(&mut self.answers, token::id(*token), Verdict::Drop, None);
+        for id in tokens.iter().map(|token| token::id(*token)) {
+            if self.held.take(id) {
+                queue.answer(&mut self.answers, id, Verdict::Drop, None);
+            }
         }
         self.statistics.dropped += tokens.len() as u64;
         queue.flush(&mut self.answers)
+    }
+}
+
+/// Notes a packet that is handed out, and gives the oldest one up if too many are.
+fn note_held(queue: &Queue, held: &mut Held, answers: &mut Writer, token: Token) {
+    if let Some(id) = held.note(token::id(token)) {
+        queue.answer(answers, id, Verdict::Drop, None);
     }
 }
 

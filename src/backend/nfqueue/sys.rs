@@ -5,8 +5,8 @@
 #![allow(unsafe_code, reason = "system calls; each block says why it is sound")]
 use std::io::{Error, ErrorKind, Result};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::Once;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 /// How many descriptors of handles a process can have open.
