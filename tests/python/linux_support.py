@@ -1,7 +1,7 @@
 """What the tests of the live backend on Linux share: a network namespace for each test, and a second host beside it.
 
-A test that is marked with `in_namespace` runs in a process of its own, in a network namespace that is made for it and has
-nothing but loopback. Traffic never leaves such namespaces.
+A test that is marked with `in_namespace` runs in a process of its own, in a network namespace that is made for it and
+has nothing but loopback. Traffic never leaves such namespaces.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ import time
 
 import oxidivert as od
 import pytest
-
 from linux_support import in_namespace, peer, port_of, tables, udp_socket
 
 
