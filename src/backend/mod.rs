@@ -7,6 +7,8 @@ mod crew;
 mod hand;
 mod handle;
 mod memory;
+#[cfg(target_os = "linux")]
+pub mod nfqueue;
 mod process;
 pub mod replay;
 mod round;

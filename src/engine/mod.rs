@@ -70,14 +70,16 @@ mod warning;
 pub(crate) use bypass::Bypasses;
 pub use chain::Fate;
 pub use clock::{Clock, STEPPED_START, TICKS_PER_SECOND};
+pub(crate) use clock::{Ticker, time_ns};
 pub use error::{Error, ErrorCode};
 pub use event::Connection;
 pub use handle::Handle;
 pub use inject::Injection;
 pub use options::{Mask, OpenOptions, Overload, Received, SendError, Wait};
 pub(crate) use priority::{Ladder, Rank};
+pub(crate) use queue::{Entry, Loss, Queue};
 pub use raw::{Completion, Overlapped, RawHandle};
-pub(crate) use send::{repair, verify_sending};
+pub(crate) use send::{repair, verify_lens, verify_sending};
 pub use statistics::Statistics;
 pub use warning::{Warning, WarningKind};
 
