@@ -30,6 +30,10 @@ impl PyFlow {
     pub(super) const fn new(key: FlowKey, handle: Weak<Handle>) -> Self {
         Self { key, handle }
     }
+
+    pub(super) const fn key(&self) -> &FlowKey {
+        &self.key
+    }
 }
 
 /// Address and port.

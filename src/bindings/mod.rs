@@ -14,6 +14,7 @@ mod event;
 mod filter;
 mod filter_source;
 mod flow;
+mod flow_table;
 mod handle;
 mod header;
 mod helpers;
@@ -38,7 +39,7 @@ mod _native {
     #[pymodule_export]
     use super::batch::PyBatch;
     #[pymodule_export]
-    use super::build::{icmp, icmp_echo, icmp_unreachable, other, tcp, udp};
+    use super::build::{icmp, icmp_echo, icmp_unreachable, other, reset, tcp, udp, unreachable};
     #[pymodule_export]
     use super::column::PyColumn;
     #[pymodule_export]
@@ -49,6 +50,8 @@ mod _native {
     use super::filter::{PyFilter, PyTraceStep, filter_fields};
     #[pymodule_export]
     use super::flow::PyFlow;
+    #[pymodule_export]
+    use super::flow_table::{PyFlowRow, PyFlowTable};
     #[pymodule_export]
     use super::handle::{_run_passthrough, PyHandle};
     #[pymodule_export]

@@ -37,15 +37,15 @@ def add_local(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_limit(parser: argparse.ArgumentParser) -> None:
+def add_limit(parser: argparse.ArgumentParser, unit: str = "packets") -> None:
     """Adds where to end."""
-    parser.add_argument("--limit", metavar="N", type=_count, help="end after N packets")
+    parser.add_argument("--limit", metavar="N", type=_count, help=f"end after N {unit}")
 
 
-def compile_filter(text: str) -> od.Filter:
+def compile_filter(text: str, layer: od.Layer = od.Layer.NETWORK) -> od.Filter:
     """The filter, before anything is opened or written."""
     try:
-        return od.Filter(text, dialect="extended")
+        return od.Filter(text, layer, dialect="extended")
     except UnicodeEncodeError:
         raise CommandError("the filter is no valid text") from None
 
