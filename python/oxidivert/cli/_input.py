@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 import oxidivert as od
 
@@ -63,3 +64,15 @@ def _count(text: str) -> int:
     if count < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no count of packets; give 1 or more")
     return count
+
+
+def bounded(lowest: int, highest: int) -> Callable[[str], int]:
+    """What reads a number of a range."""
+
+    def number(text: str) -> int:
+        value = int(text) if text.isdecimal() else -1
+        if not lowest <= value <= highest:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number from {lowest} to {highest}")
+        return value
+
+    return number
