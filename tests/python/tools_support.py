@@ -19,7 +19,7 @@ WATCH = od.Flag.SNIFF | od.Flag.RECV_ONLY
 
 
 def validate(one: object) -> None:
-    """Hold an object against the schema. Not on Windows, where the validator may not load; objects are the same there."""
+    """Hold an object against the schema; not on Windows, where the validator may not load."""
     if sys.platform != "win32":
         import jsonschema
 
