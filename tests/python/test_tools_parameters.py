@@ -105,14 +105,11 @@ def test_what_watches_takes_the_longest_queue(bench: Bench, monkeypatch: pytest.
         return handles[-1]
 
     monkeypatch.setattr(od, "open", open)
-    queues: list[tuple[int, int, int]] = []
 
-    def act(engine: od.Engine) -> None:
+    def queue_of_tool(*command: str) -> tuple[int, int, int]:
+        bench.during(inject(tcp(), tcp()), *command, "--limit", "2")
         handle = handles[-1]
-        queues.append((handle.queue_length, handle.queue_time, handle.queue_size))
-        engine.inject(tcp())
+        return handle.queue_length, handle.queue_time, handle.queue_size
 
-    bench_open = bench.during
-    for command in (["netdump"], ["netfilter", "tcp"]):
-        bench_open(act, *command, "--limit", "1")
-    assert queues == [(16384, 16000, 33_554_432), (4096, 2000, 4_194_304)]
+    assert queue_of_tool("netdump") == (16384, 16000, 33_554_432)
+    assert queue_of_tool("netfilter", "tcp") == (4096, 2000, 4_194_304)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from contextlib import nullcontext
+from typing import Literal
 
 import oxidivert as od
 
@@ -12,7 +13,7 @@ from ._headers import header_lines
 from ._input import add_filter
 from ._lines import as_dict, hex_lines, line
 from ._pcap import PcapWriter
-from ._session import PacketLayer, Session, add_session, tool_parser
+from ._session import Session, add_session, tool_parser
 
 SUMMARY = "Print the packets that match, live or of a capture, without disturbing them."
 
@@ -21,7 +22,7 @@ Packets within this machine are seen too, and fragments one by one. Times are UT
 no packet matches.
 """
 
-_LAYERS: dict[str, PacketLayer] = {"network": od.Layer.NETWORK, "forward": od.Layer.NETWORK_FORWARD}
+_LAYERS = ("network", "forward")
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -33,7 +34,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--write", metavar="OUT", dest="save", help="write the packets to a pcap file too, which appears at the end"
     )
-    parser.add_argument("--layer", choices=list(_LAYERS), default="network", help="which packets (default: network)")
+    parser.add_argument("--layer", choices=_LAYERS, default="network", help="which packets (default: network)")
     parser.add_argument("--hex", action="store_true", help="print the packets' bytes too")
     parser.add_argument("--headers", action="store_true", help="print every field of every header, and the bytes")
     return parser
@@ -44,7 +45,7 @@ def execute(options: argparse.Namespace) -> int:
     number = 0
     with Session(options) as session, PcapWriter(options.save) if options.save else nullcontext() as capture:
         flags = od.Flag.SNIFF | od.Flag.FRAGMENTS
-        handle = session.open(options.filter, layer=_LAYERS[options.layer], flags=flags)
+        handle = session.open(options.filter, layer=_layer(options.layer), flags=flags)
         start_ns = None
         for number, packet in enumerate(session.items(handle), start=1):
             start_ns = packet.time_ns if start_ns is None else start_ns
@@ -54,6 +55,10 @@ def execute(options: argparse.Namespace) -> int:
             session.count()
         session.summary = {"packets": number}
     return session.code or (DONE if number else NO_MATCH)
+
+
+def _layer(name: str) -> Literal[od.Layer.NETWORK, od.Layer.NETWORK_FORWARD]:
+    return od.Layer.NETWORK_FORWARD if name == "forward" else od.Layer.NETWORK
 
 
 def _print(session: Session, number: int, packet: od.Packet, start_ns: int) -> None:

@@ -28,7 +28,6 @@ from ._screen import StatusLine
 from ._style import Style, style_of
 
 _Item = TypeVar("_Item")
-PacketLayer = Literal[od.Layer.NETWORK, od.Layer.NETWORK_FORWARD]
 
 _NO_FLAGS = od.Flag(0)
 _HELP_WIDTH = 78
@@ -151,7 +150,7 @@ class Session:
         self,
         filter: str,
         *,
-        layer: PacketLayer = ...,
+        layer: Literal[od.Layer.NETWORK, od.Layer.NETWORK_FORWARD] = ...,
         flags: od.Flag = ...,
         priority: int | None = ...,
         outlives_stop: bool = ...,
