@@ -725,11 +725,20 @@ class Statistics:
     def overflowed(self) -> int:
         """Packets dropped because the queue was full."""
     @property
+    def overflowed_by_size(self) -> int:
+        """Of those overflowed, how many because of their bytes rather than their number."""
+    @property
     def expired(self) -> int:
         """Packets that waited too long in the queue."""
     @property
     def passed_on_overload(self) -> int:
         """Packets that passed unseen because the queue was full (on_overload="pass")."""
+    @property
+    def bypassed(self) -> int:
+        """Packets that passed unseen because their flow bypasses the handle."""
+    @property
+    def given_back(self) -> int:
+        """Packets that were still queued when the handle closed, and went on."""
     @property
     def errors(self) -> int:
         """Packets that could not be sent, or not be read."""

@@ -5,15 +5,34 @@ use super::hand::{Hand, held};
 use super::{Backend, Ending, Error, Mask, Received, SendError, Wait};
 use crate::address::{Flags, Layer, Shutdown};
 use crate::batch::{Batch, Origin};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// How many handles were made; the number tells them apart.
 static MADE: AtomicU64 = AtomicU64::new(0);
+/// The handles that exist. Whoever is asked for rarely, such as the handle of a packet, is looked up here by number: a counted
+/// reference in each packet would cost more than all else that making one does.
+static HANDLES: Mutex<BTreeMap<u64, Weak<Handle>>> = Mutex::new(BTreeMap::new());
+
+fn handles() -> MutexGuard<'static, BTreeMap<u64, Weak<Handle>>> {
+    HANDLES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A handle's number; the default is none's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HandleId(u64);
+
+impl HandleId {
+    /// The handle, if it still exists.
+    pub fn handle(self) -> Option<Arc<Handle>> {
+        handles().get(&self.0).and_then(Weak::upgrade)
+    }
+}
 
 /// An open handle.
 pub struct Handle {
-    number: u64,
+    id: HandleId,
     backend: Arc<dyn Backend>,
     layer: Layer,
     priority: i16,
@@ -26,9 +45,10 @@ pub struct Handle {
 
 impl Handle {
     /// A handle over a backend's end.
-    pub fn new(backend: Arc<dyn Backend>, layer: Layer, priority: i16, flags: Flags) -> Self {
-        Self {
-            number: MADE.fetch_add(1, Ordering::Relaxed) + 1,
+    pub fn new(backend: Arc<dyn Backend>, layer: Layer, priority: i16, flags: Flags) -> Arc<Self> {
+        let number = MADE.fetch_add(1, Ordering::Relaxed) + 1;
+        let handle = Arc::new(Self {
+            id: HandleId(number),
             backend,
             layer,
             priority,
@@ -36,7 +56,14 @@ impl Handle {
             head: Mutex::new(Batch::new()),
             has_head: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-        }
+        });
+        handles().insert(number, Arc::downgrade(&handle));
+        handle
+    }
+
+    /// The handle's number.
+    pub const fn id(&self) -> HandleId {
+        self.id
     }
 
     /// The backend's end.
@@ -117,7 +144,7 @@ impl Handle {
     /// Sends the packets of a batch that `mask` selects. New packets get their place behind the packet in hand.
     pub fn send(&self, batch: &mut Batch, mask: Mask<'_>) -> Result<usize, SendError> {
         self.verify_open()?;
-        if let Some(token) = held(self.number) {
+        if let Some(token) = held(self.id) {
             for record in batch.records_mut() {
                 if record.origin == Origin::Injected(None) {
                     record.origin = Origin::Injected(Some(token));
@@ -129,7 +156,7 @@ impl Handle {
 
     /// This thread's hand, to say which received packet it looks at.
     pub fn hand(&self) -> Hand {
-        Hand::new(self.number)
+        Hand::new(self.id)
     }
 
     /// Ends receiving, sending or both.
@@ -150,5 +177,11 @@ impl Handle {
             drop(self.backend.send(&head, None));
         }
         self.backend.close(ending)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        handles().remove(&self.id.0);
     }
 }

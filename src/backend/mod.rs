@@ -18,7 +18,7 @@ pub use crate::engine::{
 };
 pub use crew::{Crew, LaneSource, block_signals};
 pub use hand::Hand;
-pub use handle::Handle;
+pub use handle::{Handle, HandleId};
 pub use process::Process;
 pub use round::{Direct, Round, SLICE, Source, is_end};
 

@@ -11,14 +11,14 @@ use super::input::{NewValues, Selection};
 use super::mask::PyMask;
 use super::packet::PyPacket;
 use crate::address::Layer;
-use crate::backend::Handle;
+use crate::backend::{Handle, HandleId};
 use crate::batch::{Batch, Origin, Slot};
 use crate::filter::ColumnSource;
 use crate::packet::ParseError;
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Packets and their addresses over one buffer, as `recv_batch` gives them: a sequence.
 ///
@@ -31,7 +31,7 @@ pub(super) struct PyBatch {
     picks: Option<Box<[usize]>>,
     columns: Mutex<Columns>,
     /// The handle that the packets were received from.
-    handle: Weak<Handle>,
+    handle: HandleId,
 }
 
 /// What a batch and those selected from it have in common.
@@ -55,7 +55,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl PyBatch {
-    pub(super) fn new(batch: Batch, handle: Weak<Handle>) -> Self {
+    pub(super) fn new(batch: Batch, handle: HandleId) -> Self {
         let packets = std::iter::repeat_with(|| None).take(batch.len()).collect();
         let state = Arc::new(Mutex::new(State { batch, packets, revision: 0 }));
         Self { state, picks: None, columns: Mutex::default(), handle }
@@ -108,7 +108,7 @@ impl PyBatch {
             }
         }
         if !event.is_empty() {
-            return item(py, &event, 0, &self.handle);
+            return item(py, &event, 0, self.handle);
         }
         self.packet_at(py, position).map(Py::into_any)
     }
@@ -124,7 +124,7 @@ impl PyBatch {
             Slot::from_batch(&state.batch, index).ok_or_else(missing)?
         };
         // Made without the lock: making an object may run the collector.
-        let packet = Py::new(py, PyPacket::new(slot, self.handle.clone()))?;
+        let packet = Py::new(py, PyPacket::new(slot, self.handle))?;
         let mut state = self.lock();
         let place = state.packets.get_mut(index).ok_or_else(|| PyIndexError::new_err("the batch is shorter now"))?;
         Ok(place.get_or_insert(packet).clone_ref(py))
@@ -136,7 +136,7 @@ impl PyBatch {
     }
 
     /// Sends the selected packets as they now are.
-    pub(super) fn send(&self, py: Python<'_>, handle: &Arc<Handle>, mask: Option<&Selection<'_>>) -> PyResult<usize> {
+    pub(super) fn send(&self, py: Python<'_>, handle: &Handle, mask: Option<&Selection<'_>>) -> PyResult<usize> {
         let state = self.lock_current(py)?;
         let mask = mask.map(|mask| mask.values(self.len_in(&state))).transpose()?;
         let whole = self.picks.as_ref().map(|picks| widen(picks, mask, state.packets.len()));
@@ -144,7 +144,7 @@ impl PyBatch {
         let mask = whole.as_deref().or(mask);
         let sent = py.detach(|| {
             let mut state = self.lock();
-            if !std::ptr::eq(self.handle.as_ptr(), Arc::as_ptr(handle)) {
+            if self.handle != handle.id() {
                 return handle.send(&mut state.as_new(), mask);
             }
             let sent = handle.send(&mut state.batch, mask);
@@ -303,7 +303,7 @@ impl PyBatch {
         let len = self.__len__();
         let positions = mask.values(len)?.iter().enumerate().filter(|(_, is_meant)| **is_meant);
         let picks = positions.map(|(position, _)| self.index_of(position)).collect();
-        let (state, handle) = (Arc::clone(&self.state), self.handle.clone());
+        let (state, handle) = (Arc::clone(&self.state), self.handle);
         Ok(Self { state, picks: Some(picks), columns: Mutex::default(), handle })
     }
 

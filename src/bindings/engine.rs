@@ -5,14 +5,14 @@ use super::error::OrRaise;
 use super::event::item;
 use super::ip::IpAddress;
 use super::packet::PyPacket;
-use crate::backend::System;
+use crate::backend::{HandleId, System};
 use crate::batch::Batch;
 use crate::engine::{Clock, Connection, Engine, Flow, Injection, Settings};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// A small network stack in process, and handles on it that behave as WinDivert's: `open(..., backend=engine)`.
@@ -102,7 +102,7 @@ impl PyEngine {
         let mut arrived = std::mem::take(&mut *self.arrived.lock().unwrap_or_else(PoisonError::into_inner));
         self.core.swap_delivered(&mut arrived);
         for index in 0..arrived.len() {
-            delivered.append(item(py, &arrived, index, &Weak::new())?)?;
+            delivered.append(item(py, &arrived, index, HandleId::default())?)?;
         }
         *self.arrived.lock().unwrap_or_else(PoisonError::into_inner) = arrived;
         Ok(delivered)

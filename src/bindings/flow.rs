@@ -1,17 +1,16 @@
 //! `Flow`: the connection that a packet belongs to.
 use super::error::{OrRaise, refuse};
 use super::ip::ip_object;
-use crate::backend::{ErrorCode, Handle};
+use crate::backend::{ErrorCode, HandleId};
 use crate::packet::FlowKey;
 use pyo3::prelude::*;
-use std::sync::Weak;
 
 /// The flow that a packet belongs to: protocol, addresses and ports, whichever way the packet goes. Equal for all packets of a
 /// flow and hashable, so that it can be the key of a table.
 #[pyclass(frozen, module = "oxidivert", name = "Flow", eq, hash)]
 pub(super) struct PyFlow {
     key: FlowKey,
-    handle: Weak<Handle>,
+    handle: HandleId,
 }
 
 impl PartialEq for PyFlow {
@@ -27,7 +26,7 @@ impl std::hash::Hash for PyFlow {
 }
 
 impl PyFlow {
-    pub(super) const fn new(key: FlowKey, handle: Weak<Handle>) -> Self {
+    pub(super) const fn new(key: FlowKey, handle: HandleId) -> Self {
         Self { key, handle }
     }
 }
@@ -58,7 +57,7 @@ impl PyFlow {
     fn bypass(&self, py: Python<'_>) -> PyResult<bool> {
         let missing =
             || refuse(py, ErrorCode::InvalidHandle, "the packet is of no open handle, so there is nothing to pass");
-        let handle = self.handle.upgrade().filter(|handle| !handle.is_closed()).ok_or_else(missing)?;
+        let handle = self.handle.handle().filter(|handle| !handle.is_closed()).ok_or_else(missing)?;
         py.detach(|| handle.backend().bypass(self.key)).or_raise(py)
     }
 

@@ -49,8 +49,8 @@ fn deadline(timeout: Option<f64>) -> PyResult<Option<Instant>> {
 }
 
 impl PyHandle {
-    pub(super) fn new(core: Handle, filter: Bound<'_, PyFilter>) -> Self {
-        Self { core: Arc::new(core), filter: Mutex::new(filter.unbind()), outgoing: Outgoing::default() }
+    pub(super) fn new(core: Arc<Handle>, filter: Bound<'_, PyFilter>) -> Self {
+        Self { core, filter: Mutex::new(filter.unbind()), outgoing: Outgoing::default() }
     }
 
     fn receive_one(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<Option<Py<PyAny>>> {
@@ -58,7 +58,7 @@ impl PyHandle {
         if !receive(py, &self.core, &mut batch, 1, deadline)? {
             return Ok(None);
         }
-        item(py, &batch, 0, &Arc::downgrade(&self.core)).map(Some)
+        item(py, &batch, 0, self.core.id()).map(Some)
     }
 
     fn parameter(&self, parameter: Parameter) -> u64 {
@@ -108,7 +108,7 @@ impl PyHandle {
     fn recv_batch(&self, py: Python<'_>, limit: usize, timeout: Option<f64>) -> PyResult<PyBatch> {
         let mut batch = Batch::new();
         receive(py, &self.core, &mut batch, batch_limit(limit)?, deadline(timeout)?)?;
-        Ok(PyBatch::new(batch, Arc::downgrade(&self.core)))
+        Ok(PyBatch::new(batch, self.core.id()))
     }
 
     /// Sends a packet, or bytes with an address.
@@ -223,7 +223,7 @@ impl PyHandle {
     fn _recv_slice(&self, py: Python<'_>, limit: usize) -> PyResult<PyBatch> {
         let mut batch = Batch::new();
         receive_slice(py, &self.core, &mut batch, batch_limit(limit)?, Instant::now() + SLICE)?;
-        Ok(PyBatch::new(batch, Arc::downgrade(&self.core)))
+        Ok(PyBatch::new(batch, self.core.id()))
     }
 
     /// Ends the wait of a `_recv_slice`.

@@ -6,7 +6,7 @@ use crate::backend::Handle;
 use crate::batch::{Batch, Origin};
 use crate::packet::ParseError;
 use pyo3::prelude::*;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The batch that single packets go out in.
 #[derive(Default)]
@@ -42,7 +42,7 @@ impl Outgoing {
     pub(super) fn send_packet(
         &self,
         py: Python<'_>,
-        handle: &Arc<Handle>,
+        handle: &Handle,
         packet: &PyPacket,
         address: Option<&PyAddress>,
     ) -> PyResult<()> {

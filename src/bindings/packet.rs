@@ -9,13 +9,13 @@ use super::ip::{IpAddress, ip_object};
 use super::recycle::reference_count;
 use super::shared::SlotCell;
 use crate::address::Address;
-use crate::backend::{Handle, Process};
+use crate::backend::{Handle, HandleId, Process};
 use crate::batch::{Origin, Slot};
 use crate::packet::{self, Endpoint, FlowKey, Layout, Transport};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyMemoryView, PyType};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::OnceLock;
 
 /// The views that a packet has handed out. They hold the slot and not the packet, so there is no cycle.
 struct Views {
@@ -76,12 +76,12 @@ pub(super) struct PyPacket {
     slot: SlotCell,
     views: OnceLock<Box<Views>>,
     /// The handle that it was received from, if any.
-    handle: Weak<Handle>,
+    handle: HandleId,
 }
 
 impl PyPacket {
     #[inline(always)]
-    pub(super) fn new(slot: Slot, handle: Weak<Handle>) -> Self {
+    pub(super) fn new(slot: Slot, handle: HandleId) -> Self {
         Self { slot: SlotCell::new(slot), views: OnceLock::new(), handle }
     }
 
@@ -97,8 +97,8 @@ impl PyPacket {
     }
 
     /// Whether it was received from this handle.
-    pub(super) fn is_of(&self, handle: &Arc<Handle>) -> bool {
-        std::ptr::eq(self.handle.as_ptr(), Arc::as_ptr(handle))
+    pub(super) fn is_of(&self, handle: &Handle) -> bool {
+        self.handle == handle.id()
     }
 
     fn views(&self) -> &Views {
@@ -121,7 +121,7 @@ impl PyPacket {
     fn look_up_process(&self) -> Option<Process> {
         let slot = self.slot.lock().clone();
         let known_id = slot.process_id();
-        match (self.handle.upgrade(), slot.packet()) {
+        match (self.handle.handle(), slot.packet()) {
             (Some(handle), Ok(packet)) => handle.backend().process(packet, known_id),
             _ => (known_id != 0).then(|| Process::from_id(known_id)),
         }
@@ -164,7 +164,7 @@ impl PyPacket {
             Some(address) => address.get().record(),
             None => Address::default(),
         };
-        Ok(Self::new(Slot::new(copied(data)?, record, 0), Weak::new()))
+        Ok(Self::new(Slot::new(copied(data)?, record, 0), HandleId::default()))
     }
 
     /// The live address record; assigning copies one in.
@@ -300,7 +300,7 @@ impl PyPacket {
     fn flow(&self) -> Option<PyFlow> {
         let slot = self.slot.lock();
         let key = FlowKey::of(slot.bytes(), slot.layout().ok()?)?;
-        Some(PyFlow::new(key, self.handle.clone()))
+        Some(PyFlow::new(key, self.handle))
     }
 
     /// Capture time in nanoseconds since the Unix epoch; 0 if unknown.
@@ -366,7 +366,7 @@ impl PyPacket {
     fn copy(&self) -> Self {
         let mut slot = self.slot.lock().clone();
         slot.set_origin(Origin::Injected(None));
-        Self::new(slot, self.handle.clone())
+        Self::new(slot, self.handle)
     }
 
     fn __copy__(&self) -> Self {

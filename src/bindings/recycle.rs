@@ -4,12 +4,11 @@
 //! reference count of one proves nothing, so there every packet is a new object.
 #![expect(unsafe_code, reason = "reference counts are read through the interpreter's C interface")]
 use super::packet::PyPacket;
-use crate::backend::Handle;
+use crate::backend::HandleId;
 use crate::batch::{Batch, Slot};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use std::sync::Weak;
 
 /// How many references to an object exist.
 #[inline]
@@ -52,11 +51,11 @@ pub(super) struct Recycler<'py> {
     py: Python<'py>,
     has_gil: bool,
     parcel: Option<Parcel<'py>>,
-    handle: Weak<Handle>,
+    handle: HandleId,
 }
 
 impl<'py> Recycler<'py> {
-    pub(super) fn new(py: Python<'py>, handle: Weak<Handle>) -> PyResult<Self> {
+    pub(super) fn new(py: Python<'py>, handle: HandleId) -> PyResult<Self> {
         let sys = py.import("sys")?;
         let has_gil = match sys.getattr_opt("_is_gil_enabled")? {
             Some(is_gil_enabled) => is_gil_enabled.call0()?.is_truthy()?,
@@ -77,11 +76,11 @@ impl<'py> Recycler<'py> {
                 if parcel.has_own_packet() {
                     parcel.packet.get().slot().lock().load(batch, index);
                 } else {
-                    parcel.replace_packet(new_packet(self.py, batch, index, &self.handle)?)?;
+                    parcel.replace_packet(new_packet(self.py, batch, index, self.handle)?)?;
                 }
             }
             _ => {
-                let packet = new_packet(self.py, batch, index, &self.handle)?;
+                let packet = new_packet(self.py, batch, index, self.handle)?;
                 let arguments = PyTuple::new(self.py, [&packet])?;
                 self.parcel = Some(Parcel { packet, arguments });
             }
@@ -91,14 +90,9 @@ impl<'py> Recycler<'py> {
     }
 }
 
-fn new_packet<'py>(
-    py: Python<'py>,
-    batch: &Batch,
-    index: usize,
-    handle: &Weak<Handle>,
-) -> PyResult<Bound<'py, PyPacket>> {
+fn new_packet<'py>(py: Python<'py>, batch: &Batch, index: usize, handle: HandleId) -> PyResult<Bound<'py, PyPacket>> {
     let slot = Slot::from_batch(batch, index).ok_or_else(lost_packet)?;
-    Bound::new(py, PyPacket::new(slot, handle.clone()))
+    Bound::new(py, PyPacket::new(slot, handle))
 }
 
 fn lost_packet() -> PyErr {

@@ -5,11 +5,12 @@ use super::event::item;
 use super::handle::warn;
 use super::recycle::Recycler;
 use super::workers::run_workers;
-use crate::backend::{Direct, Error, ErrorCode, Handle, Received, Round, SLICE, SendError, Source, Wait, is_end};
+use crate::backend::{
+    Direct, Error, ErrorCode, Handle, HandleId, Received, Round, SLICE, SendError, Source, Wait, is_end,
+};
 use crate::batch::Batch;
 use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::prelude::*;
-use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 /// What `run` was asked for.
@@ -64,7 +65,7 @@ fn drive(
 }
 
 /// The loop with a Python callback.
-pub(super) fn run(py: Python<'_>, handle: &Arc<Handle>, callback: &Bound<'_, PyAny>, plan: Plan) -> PyResult<u64> {
+pub(super) fn run(py: Python<'_>, handle: &Handle, callback: &Bound<'_, PyAny>, plan: Plan) -> PyResult<u64> {
     if !callback.is_callable() {
         return Err(PyTypeError::new_err("run needs a callable that takes a packet"));
     }
@@ -76,7 +77,7 @@ pub(super) fn run(py: Python<'_>, handle: &Arc<Handle>, callback: &Bound<'_, PyA
 
 /// One worker's loop over its source.
 pub(super) fn work(
-    handle: &Arc<Handle>,
+    handle: &Handle,
     callback: &Bound<'_, PyAny>,
     source: &mut (impl Source + Send),
     on_error: OnError,
@@ -85,7 +86,7 @@ pub(super) fn work(
     if !handle.layer().has_packets() {
         return drive(py, handle, source, |round, index, number| tell(callback, round, index, number, on_error));
     }
-    let mut recycler = Recycler::new(py, Arc::downgrade(handle))?;
+    let mut recycler = Recycler::new(py, handle.id())?;
     let hand = handle.hand();
     drive(py, handle, source, |round, index, number| {
         hand_out(callback, &mut recycler, &hand, round, index, number, on_error)
@@ -95,7 +96,7 @@ pub(super) fn work(
 /// Tells the callback of the event at `index`; nothing is ever sent.
 fn tell(callback: &Bound<'_, PyAny>, round: &mut Round, index: usize, number: u64, on_error: OnError) -> PyResult<()> {
     let py = callback.py();
-    let told = item(py, &round.batch, index, &Weak::new()).and_then(|event| callback.call1((event,)));
+    let told = item(py, &round.batch, index, HandleId::default()).and_then(|event| callback.call1((event,)));
     round.decide(false);
     let Err(error) = told.and_then(|answer| judge(&answer)) else { return Ok(()) };
     note_number(py, &error, number);

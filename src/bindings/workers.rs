@@ -5,7 +5,7 @@ use super::handle::warn;
 use super::run::{Plan, work};
 use crate::backend::{self, Crew, ErrorCode, Handle, LaneSource, SLICE, block_signals};
 use pyo3::prelude::*;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -29,12 +29,7 @@ impl From<backend::Error> for Failure {
 }
 
 /// Deals the packets out to `plan.workers` threads; how many were handled.
-pub(super) fn run_workers(
-    py: Python<'_>,
-    handle: &Arc<Handle>,
-    callback: &Bound<'_, PyAny>,
-    plan: Plan,
-) -> PyResult<u64> {
+pub(super) fn run_workers(py: Python<'_>, handle: &Handle, callback: &Bound<'_, PyAny>, plan: Plan) -> PyResult<u64> {
     let callback = callback.clone().unbind();
     let crew = Crew::new(plan.workers, plan.limit);
     let report = Mutex::new(Report::default());
@@ -78,7 +73,7 @@ fn notice(handle: &Handle, noticed: &mut Instant) -> Result<(), Failure> {
 }
 
 fn be_worker(
-    handle: &Arc<Handle>,
+    handle: &Handle,
     callback: &Py<PyAny>,
     mut lane: LaneSource<'_>,
     crew: &Crew,

@@ -4,10 +4,10 @@ use oxidivert::address::{Address, Layer, Shutdown};
 use oxidivert::backend::{Crew, Direct, Ending, Handle, Received, Round, Source, System, Wait};
 use oxidivert::batch::{Batch, Origin, Token};
 use oxidivert::engine::{Engine, Error};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
-fn open(engine: &Engine) -> Handle {
+fn open(engine: &Engine) -> Arc<Handle> {
     let backend = System::open(engine, options("true", Layer::Network, 0, DIVERT)).expect("it opens");
     Handle::new(backend, Layer::Network, 0, DIVERT)
 }
@@ -16,7 +16,7 @@ fn port(batch: &Batch, index: usize) -> u16 {
     port_of(batch.bytes(index).expect("a packet"))
 }
 
-fn filled(count: u16) -> (Engine, Handle) {
+fn filled(count: u16) -> (Engine, Arc<Handle>) {
     let engine = Engine::default();
     let handle = open(&engine);
     for port in 1..=count {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import assert_type
 
 import oxidivert as od
@@ -17,7 +16,11 @@ assert_type(od.open(layer=4).recv(), od.ReflectEvent | None)
 
 # Callbacks
 
-decide: Callable[[Packet], bool]
+
+def decide(packet: Packet) -> bool:
+    return packet.dst_port != 80
+
+
 handle.run(decide, workers=4, on_error="pass")
 handle.run(lambda packet: None)
 handle.run(lambda packet: packet.ttl)  # type: ignore[attr-defined]
