@@ -56,6 +56,8 @@ codes! {
     InsufficientBuffer = 122, 90, "ERROR_INSUFFICIENT_BUFFER", "";
     /// Receiving or sending was shut down.
     NoData = 232, 61, "ERROR_NO_DATA", "";
+    /// The network stack refused the packet.
+    DataNotAccepted = 592, 22, "ERROR_DATA_NOT_ACCEPTED", "";
     /// The wait was ended.
     OperationAborted = 995, 125, "ERROR_OPERATION_ABORTED", "";
     /// An overlapped operation is still under way.

@@ -70,7 +70,7 @@ mod warning;
 pub(crate) use bypass::Bypasses;
 pub use chain::Fate;
 pub use clock::{Clock, STEPPED_START, TICKS_PER_SECOND};
-pub(crate) use clock::{Ticker, time_ns};
+pub(crate) use clock::{TICKS_PER_MILLISECOND, Ticker, time_ns};
 pub use error::{Error, ErrorCode};
 pub use event::Connection;
 pub use handle::Handle;
