@@ -127,4 +127,6 @@ def test_a_failure_to_send_is_told_and_the_loop_goes_on(bench: Bench, monkeypatc
     done = bench.during(inject(*PACKETS[:20]), "passthru", "--limit", "20", "--batch", "10")
     assert done.code == 0
     assert done.err.startswith("oxidivert passthru: warning: not sent: the host cannot be reached")
-    assert [bytes(packet) for packet in bench.engine.delivered] == PACKETS[10:20]
+    delivered = [bytes(packet) for packet in bench.engine.delivered]
+    assert 10 <= len(delivered) < 20
+    assert delivered == PACKETS[20 - len(delivered) : 20]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from typing import Self
 
 import oxidivert as od
 import pytest
@@ -97,19 +98,37 @@ def test_ctl(command: str, monkeypatch: pytest.MonkeyPatch, bench: Bench) -> Non
 
 
 def test_what_watches_takes_the_longest_queue(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    handles: list[od.Handle[od.Packet]] = []
+    set_by_tool: dict[str, int] = {}
+
+    class Recording:
+        """A handle that notes what is set on it."""
+
+        def __init__(self, handle: od.Handle[od.Packet]) -> None:
+            vars(self)["handle"] = handle
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(vars(self)["handle"], name)
+
+        def __setattr__(self, name: str, value: int) -> None:
+            set_by_tool[name] = value
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.handle.close()  # type: ignore[attr-defined]
+
+        def __iter__(self) -> object:
+            return self.handle  # type: ignore[attr-defined]
+
     true_open = od.open
 
-    def open(*arguments: object, **options: object) -> object:
-        handles.append(true_open(*arguments, **options))  # type: ignore[call-overload]
-        return handles[-1]
+    def open(filter: object = "true", **options: object) -> object:
+        handle = true_open(filter, **options)  # type: ignore[call-overload]
+        return Recording(handle) if options.get("layer") == od.Layer.NETWORK else handle
 
     monkeypatch.setattr(od, "open", open)
-
-    def queue_of_tool(*command: str) -> tuple[int, int, int]:
-        bench.during(inject(tcp(), tcp()), *command, "--limit", "2")
-        handle = handles[-1]
-        return handle.queue_length, handle.queue_time, handle.queue_size
-
-    assert queue_of_tool("netdump") == (16384, 16000, 33_554_432)
-    assert queue_of_tool("netfilter", "tcp") == (4096, 2000, 4_194_304)
+    bench.during(inject(tcp()), "netfilter", "tcp", "--limit", "1")
+    assert set_by_tool == {}
+    bench.during(inject(tcp()), "netdump", "--limit", "1")
+    assert set_by_tool == {"queue_length": 16384, "queue_time": 16000, "queue_size": 33_554_432}
