@@ -7,6 +7,7 @@ mod handle;
 mod memory;
 mod process;
 pub mod replay;
+pub mod windivert;
 
 pub use crate::engine::{
     Error, ErrorCode, Mask, OpenOptions, Overload, Received, SendError, Statistics, Wait, Warning, WarningKind,

@@ -67,6 +67,8 @@ mod sync;
 mod wait;
 mod warning;
 
+#[cfg(any(test, all(windows, target_arch = "x86_64")))]
+pub(crate) use bypass::Bypasses;
 pub use chain::Fate;
 pub use clock::{Clock, STEPPED_START, TICKS_PER_SECOND};
 pub use error::{Error, ErrorCode};
@@ -75,8 +77,10 @@ pub use handle::Handle;
 pub use inject::Injection;
 pub use options::{Mask, OpenOptions, Overload, Received, SendError, Wait};
 pub(crate) use priority::{Ladder, Rank};
+#[cfg(any(test, all(windows, target_arch = "x86_64")))]
+pub(crate) use queue::{Entry, Loss, Parts, Queue};
 pub use raw::{Completion, Overlapped, RawHandle};
-pub(crate) use send::{repair, verify_sending};
+pub(crate) use send::{repair, verify_lens, verify_sending};
 pub use statistics::Statistics;
 pub use warning::{Warning, WarningKind};
 

@@ -13,19 +13,19 @@ const SMALLEST_RING: usize = 4096;
 
 /// A packet or event without its bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
-    pub(super) layout: Layout,
-    pub(super) address: Address,
-    pub(super) len: u32,
-    pub(super) process_id: u32,
+pub(crate) struct Entry {
+    pub(crate) layout: Layout,
+    pub(crate) address: Address,
+    pub(crate) len: u32,
+    pub(crate) process_id: u32,
 }
 
 /// An entry's bytes: the second part is empty but where the ring turns round.
-pub(super) type Parts<'a> = [&'a [u8]; 2];
+pub(crate) type Parts<'a> = [&'a [u8]; 2];
 
 /// Why an entry was lost to the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Loss {
+pub(crate) enum Loss {
     /// It waited too long.
     Expired,
     /// There were too many.
@@ -36,10 +36,12 @@ pub(super) enum Loss {
 
 /// The limits: the parameters of a queue.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     length: u64,
     time_ms: u64,
     size: u64,
+    /// How fast the clock runs that stamps what is queued.
+    ticks_per_millisecond: u64,
 }
 
 impl Default for Limits {
@@ -49,13 +51,14 @@ impl Default for Limits {
             length: default(Parameter::QueueLength),
             time_ms: default(Parameter::QueueTime),
             size: default(Parameter::QueueSize),
+            ticks_per_millisecond: TICKS_PER_MILLISECOND as u64,
         }
     }
 }
 
 impl Limits {
     /// The value of a queue's parameter.
-    pub(super) const fn value(&self, parameter: Parameter) -> Option<u64> {
+    pub(crate) const fn value(&self, parameter: Parameter) -> Option<u64> {
         match parameter {
             Parameter::QueueLength => Some(self.length),
             Parameter::QueueTime => Some(self.time_ms),
@@ -65,7 +68,7 @@ impl Limits {
     }
 
     /// Sets a queue's parameter to a value that was verified.
-    pub(super) const fn set(&mut self, parameter: Parameter, value: u64) {
+    pub(crate) const fn set(&mut self, parameter: Parameter, value: u64) {
         match parameter {
             Parameter::QueueLength => self.length = value,
             Parameter::QueueTime => self.time_ms = value,
@@ -75,13 +78,13 @@ impl Limits {
     }
 
     /// How long an entry may wait, in ticks.
-    pub(super) const fn time(&self) -> u64 {
-        self.time_ms * TICKS_PER_MILLISECOND as u64
+    pub(crate) const fn time(&self) -> u64 {
+        self.time_ms.saturating_mul(self.ticks_per_millisecond)
     }
 }
 
 /// What an entry costs besides its bytes, as on the driver's 64-bit build.
-pub(super) const fn overhead(layer: Layer) -> u64 {
+pub(crate) const fn overhead(layer: Layer) -> u64 {
     match layer {
         Layer::Network | Layer::NetworkForward => 63,
         Layer::Flow | Layer::Socket => 119,
@@ -91,7 +94,7 @@ pub(super) const fn overhead(layer: Layer) -> u64 {
 
 /// A queue.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(crate) struct Queue {
     entries: VecDeque<Entry>,
     bytes: VecDeque<u8>,
     /// What all entries cost.
@@ -99,33 +102,49 @@ pub(super) struct Queue {
     overhead: u64,
     /// The number of the first entry; they are numbered from 0.
     first: u64,
-    pub(super) limits: Limits,
+    pub(crate) limits: Limits,
 }
 
 impl Queue {
-    pub(super) fn new(layer: Layer) -> Self {
+    /// A queue whose entries the engine's clock stamps.
+    pub(crate) fn new(layer: Layer) -> Self {
+        Self::with_limits(layer, Limits::default())
+    }
+
+    /// A queue whose entries another clock stamps.
+    #[cfg(any(test, all(windows, target_arch = "x86_64")))]
+    pub(crate) fn with_ticks(layer: Layer, ticks_per_millisecond: u64) -> Self {
+        Self::with_limits(layer, Limits { ticks_per_millisecond, ..Limits::default() })
+    }
+
+    fn with_limits(layer: Layer, limits: Limits) -> Self {
         Self {
             entries: VecDeque::new(),
             bytes: VecDeque::new(),
             size: 0,
             overhead: overhead(layer),
             first: 0,
-            limits: Limits::default(),
+            limits,
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    #[cfg(any(test, all(windows, target_arch = "x86_64")))]
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// How long the first entry has waited, in ticks.
-    pub(super) fn age(&self, now: i64) -> Option<u64> {
+    pub(crate) fn age(&self, now: i64) -> Option<u64> {
         Some(now.abs_diff(self.entries.front()?.address.timestamp()))
     }
 
     /// Discards what is too old.
     #[inline]
-    pub(super) fn expire(&mut self, now: i64, note: &mut impl FnMut(&Entry, Parts<'_>, Loss)) {
+    pub(crate) fn expire(&mut self, now: i64, note: &mut impl FnMut(&Entry, Parts<'_>, Loss)) {
         let limit = self.limits.time();
         while self.age(now).is_some_and(|age| age > limit) {
             self.lose_first(Loss::Expired, note);
@@ -135,7 +154,7 @@ impl Queue {
     /// Discards what is too old, then the oldest until `len` more bytes fit. False, and nothing but the old is touched,
     /// if they cannot.
     #[inline]
-    pub(super) fn make_room(&mut self, len: usize, now: i64, note: &mut impl FnMut(&Entry, Parts<'_>, Loss)) -> bool {
+    pub(crate) fn make_room(&mut self, len: usize, now: i64, note: &mut impl FnMut(&Entry, Parts<'_>, Loss)) -> bool {
         self.expire(now, note);
         let cost = len as u64 + self.overhead;
         if cost > self.limits.size {
@@ -159,7 +178,7 @@ impl Queue {
 
     /// Appends an entry; room was made before.
     #[inline]
-    pub(super) fn push(&mut self, entry: Entry, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, entry: Entry, bytes: &[u8]) {
         if self.bytes.capacity() - self.bytes.len() < bytes.len() {
             self.grow(bytes.len());
         }
@@ -179,13 +198,13 @@ impl Queue {
     }
 
     /// The first entry with its bytes.
-    pub(super) fn first(&self) -> Option<(&Entry, Parts<'_>)> {
+    pub(crate) fn first(&self) -> Option<(&Entry, Parts<'_>)> {
         let entry = self.entries.front()?;
         Some((entry, parts(self.bytes.as_slices(), 0, entry.len as usize)))
     }
 
     /// Removes the first entry.
-    pub(super) fn remove_first(&mut self) {
+    pub(crate) fn remove_first(&mut self) {
         if let Some(entry) = self.entries.pop_front() {
             self.bytes.drain(..(entry.len as usize).min(self.bytes.len()));
             self.size -= u64::from(entry.len) + self.overhead;
@@ -195,7 +214,7 @@ impl Queue {
 
     /// Hands the first entries out, at most `limit`, each with its number; how many there were.
     #[inline]
-    pub(super) fn hand_out(&mut self, limit: usize, mut give: impl FnMut(u64, &Entry, Parts<'_>)) -> usize {
+    pub(crate) fn hand_out(&mut self, limit: usize, mut give: impl FnMut(u64, &Entry, Parts<'_>)) -> usize {
         let count = self.entries.len().min(limit);
         let slices = self.bytes.as_slices();
         let mut offset = 0;
@@ -212,7 +231,7 @@ impl Queue {
     }
 
     /// Removes the entries that `select` picks and keeps the order of all others.
-    pub(super) fn remove_selected(&mut self, mut select: impl FnMut(&Entry, &[u8]) -> bool) {
+    pub(crate) fn remove_selected(&mut self, mut select: impl FnMut(&Entry, &[u8]) -> bool) {
         let mut rest = Self { entries: VecDeque::new(), bytes: VecDeque::new(), ..*self };
         rest.size = 0;
         let mut offset = 0;

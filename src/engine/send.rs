@@ -167,7 +167,7 @@ impl Way<'_> {
 }
 
 /// Refuses bytes that are shorter than they claim, or claim too little.
-pub(super) fn verify_lens(bytes: &[u8], total_len: usize) -> Result<(), Error> {
+pub(crate) fn verify_lens(bytes: &[u8], total_len: usize) -> Result<(), Error> {
     if bytes.len() < SMALLEST_LEN {
         let message = format!("a packet has at least {SMALLEST_LEN} bytes, this one has {}", bytes.len());
         return Err(Error::new(ErrorCode::InsufficientBuffer, message));

@@ -1,0 +1,18 @@
+//! Windows: the WinDivert driver, over its own signed library, which is loaded at the first open.
+//!
+//! Each handle has a thread that reads ahead, several overlapped reads at a time, as long as somebody receives: what it has
+//! read waits in a queue of the same limits as the driver's, grows too old there by its own stamp, and is given back when the
+//! handle is closed, so that reading ahead changes nothing but speed. A time-out ends a wait and never a read.
+//!
+//! The driver gets the filter's compiled object. Where the filter says more than the driver's language can, the driver gets a
+//! superset, and what only that matches goes on at once; a handle with SEND_ONLY captures nothing, as documented.
+#[cfg(any(test, all(windows, target_arch = "x86_64")))]
+mod account;
+#[cfg(any(test, all(windows, target_arch = "x86_64")))]
+mod cut;
+#[cfg(any(test, all(windows, target_arch = "x86_64")))]
+mod intake;
+#[cfg(any(test, all(windows, target_arch = "x86_64")))]
+mod loss;
+#[cfg(any(test, all(windows, target_arch = "x86_64")))]
+mod timebase;
