@@ -94,6 +94,10 @@ fn system_from(py: Python<'_>, backend: Option<&Bound<'_, PyAny>>, flags: Flags)
             return Err(PyValueError::new_err(message));
         }
     }
+    #[cfg(all(windows, target_arch = "x86_64"))]
+    if name != "nfqueue" {
+        return Ok(Arc::new(crate::backend::windivert::WinDivert));
+    }
     if flags.has(Flags::NO_INSTALL) {
         return Err(refuse(py, ErrorCode::ServiceDoesNotExist, "no live backend is running"));
     }

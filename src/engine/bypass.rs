@@ -24,7 +24,7 @@ const SWEEP_PAUSE: u64 = TICKS_PER_SECOND as u64;
 /// TCP's protocol number.
 const TCP: u8 = 6;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Passing {
     last_seen: i64,
     /// Which ends have sent a FIN: the lower, the upper.
@@ -43,8 +43,8 @@ impl Passing {
 }
 
 /// The flows that pass one handle.
-#[derive(Debug, Default)]
-pub(super) struct Bypasses {
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bypasses {
     flows: HashMap<FlowKey, Passing>,
     /// How many flows there are at the next look for those that ended.
     sweep_at: usize,
@@ -53,12 +53,12 @@ pub(super) struct Bypasses {
 
 impl Bypasses {
     #[inline]
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.flows.is_empty()
     }
 
     /// Lets a flow pass. False if too many pass already.
-    pub(super) fn insert(&mut self, key: FlowKey, now: i64) -> bool {
+    pub(crate) fn insert(&mut self, key: FlowKey, now: i64) -> bool {
         if self.flows.len() >= self.sweep_at.max(SWEEP_MIN) && now.abs_diff(self.swept) >= SWEEP_PAUSE {
             self.flows.retain(|key, passing| !passing.is_over(key, now));
             self.sweep_at = (self.flows.len() * 2).min(FLOWS_MAX);
@@ -72,7 +72,7 @@ impl Bypasses {
     }
 
     /// Whether a packet passes unseen.
-    pub(super) fn lets_pass(&mut self, bytes: &[u8], layout: &Layout, now: i64) -> bool {
+    pub(crate) fn lets_pass(&mut self, bytes: &[u8], layout: &Layout, now: i64) -> bool {
         let Some((key, from_lower)) = FlowKey::with_direction(bytes, layout) else { return false };
         let Some(passing) = self.flows.get_mut(&key) else { return false };
         let has = |flag| packet::read(bytes, layout, flag) == Some(1);

@@ -80,7 +80,9 @@ pub(crate) use priority::{Ladder, Rank};
 #[cfg(any(test, all(windows, target_arch = "x86_64")))]
 pub(crate) use queue::{Entry, Loss, Parts, Queue};
 pub use raw::{Completion, Overlapped, RawHandle};
-pub(crate) use send::{repair, verify_lens, verify_sending};
+#[cfg(any(test, all(windows, target_arch = "x86_64")))]
+pub(crate) use send::verify_lens;
+pub(crate) use send::{repair, verify_sending};
 pub use statistics::Statistics;
 pub use warning::{Warning, WarningKind};
 

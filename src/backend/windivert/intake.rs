@@ -23,8 +23,6 @@ pub(super) struct Intake {
     timebase: Timebase,
     loss: LossEstimate,
     statistics: Statistics,
-    /// Packets handed out and neither sent nor given up.
-    in_hand: u64,
     warning: Option<Warning>,
     has_warned: bool,
 }
@@ -40,7 +38,6 @@ impl Intake {
             timebase,
             loss: LossEstimate::default(),
             statistics: Statistics::default(),
-            in_hand: 0,
             warning: None,
             has_warned: false,
         }
@@ -61,7 +58,7 @@ impl Intake {
         self.queue.is_empty()
     }
 
-    const fn takes_originals(&self) -> bool {
+    pub(super) const fn takes_originals(&self) -> bool {
         self.layer.has_packets() && self.flags.0 & Flags::SNIFF.0 == 0
     }
 
@@ -123,9 +120,6 @@ impl Intake {
             push(batch, entry, parts, timebase, origin);
         });
         self.statistics.received += count as u64;
-        if takes_originals {
-            self.in_hand += count as u64;
-        }
         count
     }
 
@@ -162,13 +156,7 @@ impl Intake {
         if !self.takes_originals() {
             batch.clear();
         }
-        self.statistics.dropped += std::mem::take(&mut self.in_hand);
         batch
-    }
-
-    /// Counts packets that were given back.
-    pub(super) fn note_given_back(&mut self, count: usize) {
-        self.statistics.given_back += count as u64;
     }
 
     /// Lets a flow pass from now on; what is queued of it is appended to `passed`.
@@ -190,21 +178,6 @@ impl Intake {
             passes
         });
         true
-    }
-
-    /// Says that packets handed out will never be sent.
-    pub(super) fn discard(&mut self, count: usize) {
-        let count = self.in_hand.min(count as u64);
-        self.in_hand -= count;
-        self.statistics.dropped += count;
-    }
-
-    /// Counts packets that were sent, or could not be.
-    pub(super) fn note_sent(&mut self, sent: &Sent) {
-        self.statistics.sent += sent.sent as u64;
-        self.statistics.modified += sent.modified;
-        self.statistics.errors += sent.failed;
-        self.in_hand = self.in_hand.saturating_sub(sent.re_injected);
     }
 
     /// Counts packets that could not be read.
@@ -236,23 +209,11 @@ impl Intake {
         Statistics { suspected_loss: self.loss.suspected(), ..self.statistics }
     }
 
-    /// Goes on with the counts, the warning and the packets in hand of the intake that this one takes the place of.
-    pub(super) fn succeed(&mut self, before: &mut Self) {
-        self.statistics = before.statistics;
-        self.in_hand = std::mem::take(&mut before.in_hand);
-        self.loss = before.loss;
+    /// Lets the same flows pass as the intake that this one takes the place of.
+    pub(super) fn succeed(&mut self, before: &Self) {
+        self.bypasses = before.bypasses.clone();
         self.has_warned = before.has_warned;
-        self.bypasses = std::mem::take(&mut before.bypasses);
     }
-}
-
-/// What a batch did that was sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sent {
-    pub(super) sent: usize,
-    pub(super) modified: u64,
-    pub(super) re_injected: u64,
-    pub(super) failed: u64,
 }
 
 fn count_loss(statistics: &mut Statistics, loss: Loss) {
@@ -319,7 +280,7 @@ mod tests {
     #[test]
     fn packets_come_out_in_order_and_in_parts() {
         let mut intake = intake("udp", Flags::default());
-        assert_eq!(take(&mut intake, &[(1, 0), (2, 0), (3, 0)], 0), []);
+        assert_eq!(take(&mut intake, &[(1, 0), (2, 0), (3, 0)], 0), Vec::<u16>::new());
         assert_eq!(received(&mut intake, 2, 0), [1, 2]);
         assert_eq!(received(&mut intake, 2, 0), [3]);
         let counts = intake.statistics();
@@ -357,7 +318,7 @@ mod tests {
         assert_eq!(received(&mut originals, 9, 0), [1, 3]);
         let mut copies = intake(text, Flags::SNIFF);
         copies.exact.clone_from(&originals.exact);
-        assert_eq!(take(&mut copies, &[(1, 0), (2, 0)], 0), []);
+        assert_eq!(take(&mut copies, &[(1, 0), (2, 0)], 0), Vec::<u16>::new());
         assert_eq!(received(&mut copies, 9, 0), [1]);
         let mut dropping = intake(text, Flags::DROP);
         dropping.exact.clone_from(&originals.exact);
@@ -377,18 +338,6 @@ mod tests {
         assert_eq!(take(&mut intake, &[(1, 1), (2, 1)], 1), [1]);
         assert_eq!(received(&mut intake, 9, 1), [2, 2]);
         assert_eq!(intake.statistics().bypassed, 3);
-    }
-
-    #[test]
-    fn packets_in_hand_are_sent_dropped_or_dropped_by_the_close() {
-        let mut intake = intake("udp", Flags::default());
-        take(&mut intake, &[(1, 0), (2, 0), (3, 0)], 0);
-        received(&mut intake, 9, 0);
-        intake.note_sent(&Sent { sent: 1, modified: 1, re_injected: 1, failed: 0 });
-        intake.discard(1);
-        assert!(intake.give_back(0).is_empty());
-        let counts = intake.statistics();
-        assert_eq!((counts.sent, counts.modified, counts.dropped), (1, 1, 2));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct LossEstimate {
     last: Option<i64>,
+    /// How far apart packets were when several came together.
+    spacing: Option<u64>,
     suspected: u64,
 }
 
@@ -20,11 +22,13 @@ impl LossEstimate {
         }
         let Some(first) = first else { return };
         let is_late = now.abs_diff(first) > limit / 8 * 7;
-        if let (true, Some(last)) = (is_late, self.last) {
-            let spacing = (newest.abs_diff(first) / count.max(1)).max(1);
+        if count > 1 {
+            self.spacing = Some((newest.abs_diff(first) / (count - 1)).max(1));
+        }
+        if let (true, Some(last), Some(spacing)) = (is_late, self.last, self.spacing) {
             let gap = first.saturating_sub(last).max(0) as u64;
             // One spacing lies between neighbours; only what is missing beyond it was lost.
-            self.suspected += (gap / spacing).saturating_sub(1);
+            self.suspected = self.suspected.saturating_add((gap / spacing).saturating_sub(1));
         }
         self.last = Some(newest);
     }

@@ -6,13 +6,19 @@
 //!
 //! The driver gets the filter's compiled object. Where the filter says more than the driver's language can, the driver gets a
 //! superset, and what only that matches goes on at once; a handle with SEND_ONLY captures nothing, as documented.
-#[cfg(any(test, all(windows, target_arch = "x86_64")))]
-mod account;
-#[cfg(any(test, all(windows, target_arch = "x86_64")))]
-mod cut;
-#[cfg(any(test, all(windows, target_arch = "x86_64")))]
-mod intake;
-#[cfg(any(test, all(windows, target_arch = "x86_64")))]
-mod loss;
-#[cfg(any(test, all(windows, target_arch = "x86_64")))]
-mod timebase;
+
+/// Modules that know no Windows, and so are tested everywhere.
+macro_rules! portable {
+    ($($module:ident)*) => { $(#[cfg(any(test, all(windows, target_arch = "x86_64")))] mod $module;)* };
+}
+
+/// Modules that talk to Windows or to the driver.
+macro_rules! windows {
+    ($($module:ident)*) => { $(#[cfg(all(windows, target_arch = "x86_64"))] mod $module;)* };
+}
+
+portable! { account cut intake ledger loss parcel plan timebase }
+windows! { convert device end event files library line sender slot system }
+
+#[cfg(all(windows, target_arch = "x86_64"))]
+pub use system::WinDivert;
