@@ -721,8 +721,14 @@ class Statistics:
     def expired(self) -> int:
         """Packets that waited too long in the queue."""
     @property
+    def suspected_loss(self) -> int:
+        """Packets probably lost by a driver that counts none, estimated from the age of those that came."""
+    @property
     def passed_on_overload(self) -> int:
         """Packets that passed unseen because the queue was full (on_overload="pass")."""
+    @property
+    def given_back(self) -> int:
+        """Packets that were still queued when the handle was closed, and went on."""
     @property
     def errors(self) -> int:
         """Packets that could not be sent, or not be read."""

@@ -46,6 +46,7 @@ counts! {
     expired, "Packets that waited too long in the queue.";
     suspected_loss, "Packets probably lost by a driver that counts none, estimated from the age of those that came.";
     passed_on_overload, "Packets that passed unseen because the queue was full (on_overload=\"pass\").";
+    given_back, "Packets that were still queued when the handle was closed, and went on.";
     errors, "Packets that could not be sent, or not be read.";
     checksums_computed, "Checksums computed on sending because the address said that they were not final.";
 }
