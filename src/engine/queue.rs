@@ -118,14 +118,7 @@ impl Queue {
     }
 
     fn with_limits(layer: Layer, limits: Limits) -> Self {
-        Self {
-            entries: VecDeque::new(),
-            bytes: VecDeque::new(),
-            size: 0,
-            overhead: overhead(layer),
-            first: 0,
-            limits,
-        }
+        Self { entries: VecDeque::new(), bytes: VecDeque::new(), size: 0, overhead: overhead(layer), first: 0, limits }
     }
 
     #[cfg(any(test, all(windows, target_arch = "x86_64")))]

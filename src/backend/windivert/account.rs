@@ -10,6 +10,7 @@ pub(super) enum Operation {
     Shutdown,
     Parameter,
     Close,
+    Service,
 }
 
 impl Operation {
@@ -21,6 +22,7 @@ impl Operation {
             Self::Shutdown => "the shutdown failed",
             Self::Parameter => "the parameter was refused",
             Self::Close => "the handle was not closed in order",
+            Self::Service => "the service manager refuses",
         }
     }
 }
@@ -112,25 +114,18 @@ pub(super) fn account(number: u32, operation: Operation, detail: &str) -> Error 
     let code = ErrorCode::from_number(number);
     let entry = ACCOUNTS.iter().find(|(listed, ..)| *listed == number);
     let words = match (operation, entry) {
-        (Operation::Open, Some((_, open, _))) => open,
+        (Operation::Open | Operation::Service, Some((_, open, _))) => open,
         (_, Some((.., open_handle))) => open_handle,
         (_, None) => "",
     };
-    let mut message = String::from(operation.phrase());
-    if !words.is_empty() {
-        message.push_str(": ");
-        message.push_str(words);
-    } else if number >> 16 == 0x8032 {
+    let words = match words {
         // The Windows Filtering Platform's own numbers are looked up in hexadecimal.
-        message.push_str(&format!(": the Windows Filtering Platform answers {number:#010x}"));
-    } else {
-        message.push_str(&format!(": Windows error {number}"));
-    }
-    if !detail.is_empty() {
-        message.push_str(" (");
-        message.push_str(detail);
-        message.push(')');
-    }
+        "" if number >> 16 == 0x8032 => format!("the Windows Filtering Platform answers {number:#010x}"),
+        "" => format!("Windows error {number}"),
+        words => words.to_owned(),
+    };
+    let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
+    let message = format!("{}: {words}{detail}", operation.phrase());
     Error::new(code, message)
 }
 

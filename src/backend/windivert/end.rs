@@ -5,8 +5,8 @@ use super::intake::Intake;
 use super::ledger::Ledger;
 use super::library::Functions;
 use super::line::Line;
-use super::plan::Plan;
-use crate::address::{Parameter, Shutdown};
+use super::plan::{self, Plan};
+use crate::address::{Flags, Parameter, Shutdown};
 use crate::backend::{Backend, Capabilities, Ending, Error, ErrorCode, Mask, OpenOptions, Received, SendError, Wait, Warning};
 use crate::batch::{Batch, Token};
 use crate::engine::{Statistics, verify_sending};
@@ -100,22 +100,22 @@ impl End {
         }
         let (sent, failure) = line.sender().send(&batch, None);
         if failure.is_none() {
-            return sent.sent;
+            return sent.gone;
         }
         // A handle that no longer sends, or never did: another one of the same priority does it in its place.
-        let remaining = batch.len() - sent.sent;
+        let remaining = batch.len() - sent.gone;
         let mask: Vec<bool> = (0..batch.len()).map(|index| index >= batch.len() - remaining).collect();
-        let Ok(object) = CString::new(Filter::compile("false", self.options.layer).map_or_else(|_| String::new(), |filter| filter.object())) else {
-            return sent.sent;
+        let Ok(object) = plan::nothing(self.options.layer).map(|object| CString::new(object).unwrap_or_default()) else {
+            return sent.gone;
         };
-        let flags = crate::address::Flags::NO_INSTALL;
+        let flags = Flags::NO_INSTALL;
         let Ok(device) = Device::open(self.functions, &object, self.options.layer, self.options.priority, flags) else {
-            return sent.sent;
+            return sent.gone;
         };
         let (more, _) = super::sender::Sender::new(device).send(&batch, Some(&mask));
         // Nothing was read or is pending on it.
         drop(device.close());
-        sent.sent + more.sent
+        sent.gone + more.gone
     }
 
     fn end(&self) -> Result<(), Error> {
@@ -174,7 +174,7 @@ impl Backend for End {
     }
 
     fn receive(&self, batch: &mut Batch, limit: usize, wait: Wait) -> Result<Received, Error> {
-        if self.options.flags.has(crate::address::Flags::SEND_ONLY) {
+        if self.options.flags.has(Flags::SEND_ONLY) {
             return Err(Error::send_only());
         }
         loop {
@@ -210,8 +210,8 @@ impl Backend for End {
         drop(lines);
         self.ledger().note_sent(&sent);
         match failure {
-            None => Ok(sent.sent),
-            Some(error) => Err(SendError { sent: sent.sent, error }),
+            None => Ok(sent.gone),
+            Some(error) => Err(SendError { sent: sent.gone, error }),
         }
     }
 

@@ -45,6 +45,11 @@ fn module_path() -> Option<PathBuf> {
 
 /// Opens one of the files if it is what was shipped. As long as it is open nobody writes to it.
 pub(super) fn open_checked(path: &Path) -> Result<File, Error> {
+    read_checked(path).map(|(file, _)| file)
+}
+
+/// The same, with its bytes.
+pub(super) fn read_checked(path: &Path) -> Result<(File, Vec<u8>), Error> {
     let mut file = OpenOptions::new().read(true).share_mode(FILE_SHARE_READ).open(path).map_err(|error| {
         let message = format!(
             "WinDivert's file {} cannot be read; a security product may have removed it: let it pass and reinstall the package",
@@ -58,15 +63,10 @@ pub(super) fn open_checked(path: &Path) -> Result<File, Error> {
     })?;
     let expected = expected_sum(path)?;
     if sum(&bytes) == expected {
-        return Ok(file);
+        return Ok((file, bytes));
     }
     let message = format!("WinDivert's file {} is not the one that was shipped; reinstall the package", path.display());
     Err(Error::new(ErrorCode::InvalidImageHash, message))
-}
-
-/// Whether the bytes are those of the shipped driver.
-pub(super) fn is_driver(bytes: &[u8]) -> Result<bool, Error> {
-    Ok(sum(bytes) == expected_sum(&folder()?.join(DRIVER))?)
 }
 
 /// The sum that the shipped driver has.
@@ -76,7 +76,7 @@ pub(super) fn driver_sum() -> Result<String, Error> {
 
 /// The sum of bytes, in hexadecimal.
 pub(super) fn sum(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn expected_sum(path: &Path) -> Result<String, Error> {

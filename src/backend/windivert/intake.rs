@@ -168,14 +168,14 @@ impl Intake {
         let takes_originals = self.takes_originals();
         let Self { queue, bypasses, statistics, timebase, .. } = self;
         queue.remove_selected(|entry, bytes| {
-            let passes = bypasses.lets_pass(bytes, &entry.layout, now);
-            if passes {
+            let goes_on = bypasses.lets_pass(bytes, &entry.layout, now);
+            if goes_on {
                 statistics.bypassed += 1;
                 if takes_originals {
                     push(passed, entry, [bytes, &[]], timebase, Origin::Injected(None));
                 }
             }
-            passes
+            goes_on
         });
         true
     }

@@ -5,7 +5,7 @@ use crate::engine::Statistics;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sent {
     /// Packets that went out.
-    pub(super) sent: usize,
+    pub(super) gone: usize,
     /// Of those, how many had been changed.
     pub(super) modified: u64,
     /// Of those, how many had been received.
@@ -30,7 +30,7 @@ impl Ledger {
 
     /// A batch was sent, or could not be.
     pub(super) fn note_sent(&mut self, sent: &Sent) {
-        self.counts.sent += sent.sent as u64;
+        self.counts.sent += sent.gone as u64;
         self.counts.modified += sent.modified;
         self.counts.errors += sent.failed;
         self.in_hand = self.in_hand.saturating_sub(sent.re_injected);
@@ -88,7 +88,7 @@ mod tests {
     fn packets_in_hand_are_sent_dropped_or_dropped_by_the_close() {
         let mut ledger = Ledger::default();
         ledger.note_handed_out(5);
-        ledger.note_sent(&Sent { sent: 2, modified: 1, re_injected: 1, failed: 0 });
+        ledger.note_sent(&Sent { gone: 2, modified: 1, re_injected: 1, failed: 0 });
         ledger.note_discarded(2);
         ledger.note_closed(7);
         let counts = ledger.with([Statistics { received: 5, expired: 3, ..Statistics::default() }].into_iter());

@@ -224,7 +224,9 @@ impl Line {
             let is_fresh = posts && self.post(&mut slots, &mut pending);
             if is_fresh && self.is_asked(asked) {
                 // What is queued comes at once, or as soon as another processor has done its part.
-                pending.front().map(|slot| slot.event().wait_for(GRACE));
+                if let Some(slot) = pending.front() {
+                    slot.event().wait_for(GRACE);
+                }
             }
             if pending.front().is_some_and(Slot::is_done) {
                 self.complete(&mut slots, &mut pending, &mut passed);

@@ -7,18 +7,27 @@
 //! The driver gets the filter's compiled object. Where the filter says more than the driver's language can, the driver gets a
 //! superset, and what only that matches goes on at once; a handle with SEND_ONLY captures nothing, as documented.
 
+pub mod driver;
+
 /// Modules that know no Windows, and so are tested everywhere.
 macro_rules! portable {
-    ($($module:ident)*) => { $(#[cfg(any(test, all(windows, target_arch = "x86_64")))] mod $module;)* };
+    ($($module:ident)*) => {$(
+        #[cfg(any(test, all(windows, target_arch = "x86_64")))]
+        #[cfg_attr(not(windows), allow(dead_code, reason = "tested everywhere, used on Windows"))]
+        mod $module;
+    )*};
 }
 
 /// Modules that talk to Windows or to the driver.
 macro_rules! windows {
-    ($($module:ident)*) => { $(#[cfg(all(windows, target_arch = "x86_64"))] mod $module;)* };
+    ($($module:ident)*) => {$(
+        #[cfg(all(windows, target_arch = "x86_64"))]
+        mod $module;
+    )*};
 }
 
 portable! { account cut intake ledger loss parcel plan timebase }
-windows! { convert device end event files library line sender slot system }
+windows! { convert device end event files install library line security sender service slot system }
 
 #[cfg(all(windows, target_arch = "x86_64"))]
 pub use system::WinDivert;

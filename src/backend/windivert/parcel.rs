@@ -56,10 +56,10 @@ pub(super) fn send_all(
     mask: Mask<'_>,
     mut send: impl FnMut(&Parcel) -> Result<(), Error>,
 ) -> (Sent, Option<Error>) {
-    let (mut sent, mut failure) = (Sent::default(), None);
-    let mut flush = |parcel: &mut Parcel, sent: &mut Sent, failure: &mut Option<Error>| {
+    let (mut counts, mut failure) = (Sent::default(), None);
+    let mut flush = |parcel: &mut Parcel, counts: &mut Sent, failure: &mut Option<Error>| {
         let outcome = if parcel.addresses.is_empty() { Ok(()) } else { send(parcel) };
-        let goes_on = count(parcel, outcome, sent, failure);
+        let goes_on = count(parcel, outcome, counts, failure);
         parcel.clear();
         goes_on
     };
@@ -71,23 +71,23 @@ pub(super) fn send_all(
         match prepare(record, batch.bytes(index).unwrap_or_default()) {
             Ok(bytes) => parcel.push(record, bytes),
             Err(error) => {
-                if !flush(parcel, &mut sent, &mut failure) {
-                    return (sent, failure);
+                if !flush(parcel, &mut counts, &mut failure) {
+                    return (counts, failure);
                 }
-                sent.failed += 1;
+                counts.failed += 1;
                 let goes_on = error.code() == ErrorCode::HostUnreachable;
                 failure = Some(error);
                 if !goes_on {
-                    return (sent, failure);
+                    return (counts, failure);
                 }
             }
         }
-        if parcel.is_full() && !flush(parcel, &mut sent, &mut failure) {
-            return (sent, failure);
+        if parcel.is_full() && !flush(parcel, &mut counts, &mut failure) {
+            return (counts, failure);
         }
     }
-    flush(parcel, &mut sent, &mut failure);
-    (sent, failure)
+    flush(parcel, &mut counts, &mut failure);
+    (counts, failure)
 }
 
 /// The packet's bytes without what lies behind them, if the driver can take it.
@@ -106,7 +106,7 @@ fn prepare<'a>(record: &Record, bytes: &'a [u8]) -> Result<&'a [u8], Error> {
 fn count(parcel: &Parcel, outcome: Result<(), Error>, sent: &mut Sent, failure: &mut Option<Error>) -> bool {
     let packets = parcel.addresses.len();
     let Err(error) = outcome else {
-        sent.sent += packets;
+        sent.gone += packets;
         sent.modified += parcel.modified;
         sent.re_injected += parcel.re_injected;
         return true;
@@ -115,7 +115,7 @@ fn count(parcel: &Parcel, outcome: Result<(), Error>, sent: &mut Sent, failure: 
     *failure = Some(error);
     if is_refusal {
         let gone = packets - 1;
-        sent.sent += gone;
+        sent.gone += gone;
         sent.modified += parcel.modified.min(gone as u64);
         sent.re_injected += parcel.re_injected.min(gone as u64);
         sent.failed += 1;
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn a_batch_is_sent_by_as_few_calls_as_possible() {
         let (sent, failure, calls) = send(&batch(600, 20), None, &mut Vec::new());
-        assert_eq!((sent.sent, sent.re_injected, sent.failed), (600, 600, 0));
+        assert_eq!((sent.gone, sent.re_injected, sent.failed), (600, 600, 0));
         assert!(failure.is_none());
         assert_eq!(calls, [255, 255, 90]);
         let (.., calls) = send(&batch(30, 30_000), None, &mut Vec::new());
@@ -176,7 +176,7 @@ mod tests {
         let bytes = bytes.to_vec();
         batch.replace(1, &bytes, crate::packet::Layout::parse(&bytes).unwrap());
         let (sent, failure, calls) = send(&batch, None, &mut Vec::new());
-        assert_eq!((sent.sent, sent.failed, calls), (1, 1, vec![1]));
+        assert_eq!((sent.gone, sent.failed, calls), (1, 1, vec![1]));
         assert_eq!(failure.unwrap().code(), ErrorCode::InsufficientBuffer);
     }
 
@@ -186,18 +186,18 @@ mod tests {
         batch.edit(1).unwrap().0[8] = 1;
         batch.records_mut()[1].address.set_impostor(true);
         let (sent, failure, calls) = send(&batch, None, &mut Vec::new());
-        assert_eq!((sent.sent, sent.failed, calls), (2, 1, vec![1, 1]));
+        assert_eq!((sent.gone, sent.failed, calls), (2, 1, vec![1, 1]));
         assert_eq!(failure.unwrap().code(), ErrorCode::HostUnreachable);
     }
 
     #[test]
     fn what_the_stack_refuses_is_one_packet_and_any_other_failure_is_all_of_the_call() {
         let (sent, failure, calls) = send(&batch(300, 20), None, &mut vec![refusal(ErrorCode::DataNotAccepted)]);
-        assert_eq!((sent.sent, sent.failed, calls), (299, 1, vec![255, 45]));
+        assert_eq!((sent.gone, sent.failed, calls), (299, 1, vec![255, 45]));
         assert_eq!(failure.unwrap().code(), ErrorCode::DataNotAccepted);
         let mut answers = vec![Ok(()), refusal(ErrorCode::NoSystemResources)];
         let (sent, failure, calls) = send(&batch(600, 20), None, &mut answers);
-        assert_eq!((sent.sent, sent.failed, calls), (255, 255, vec![255, 255]));
+        assert_eq!((sent.gone, sent.failed, calls), (255, 255, vec![255, 255]));
         assert_eq!(failure.unwrap().code(), ErrorCode::NoSystemResources);
     }
 }

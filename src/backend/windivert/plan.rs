@@ -38,7 +38,8 @@ impl Plan {
     }
 }
 
-fn nothing(layer: Layer) -> Result<String, Error> {
+/// The object of a filter that matches nothing.
+pub(super) fn nothing(layer: Layer) -> Result<String, Error> {
     let filter = Filter::compile("false", layer);
     let filter = filter.map_err(|error| Error::new(ErrorCode::InvalidParameter, error.to_string()))?;
     Ok(filter.object())

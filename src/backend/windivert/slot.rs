@@ -18,8 +18,8 @@ const BATCH_MAX: usize = 255;
 struct Shared {
     overlapped: OVERLAPPED,
     addresses_len: u32,
-    addresses: [Address; BATCH_MAX],
-    buffer: [u8; BUFFER_LEN],
+    addresses: Vec<Address>,
+    buffer: Vec<u8>,
 }
 
 /// How a read ended.
@@ -45,9 +45,13 @@ unsafe impl Send for Slot {}
 impl Slot {
     /// A slot; `None` if Windows has no more events.
     pub(super) fn new() -> Option<Self> {
-        // SAFETY: all of it is numbers and null pointers, for which zero is a value.
-        let shared: Box<Shared> = unsafe { Box::new_zeroed().assume_init() };
-        Some(Self { shared: ManuallyDrop::new(shared), event: Event::new(false)?, is_pending: false, failed: None })
+        let shared = Shared {
+            overlapped: OVERLAPPED::default(),
+            addresses_len: 0,
+            addresses: vec![Address::default(); BATCH_MAX],
+            buffer: vec![0; BUFFER_LEN],
+        };
+        Some(Self { shared: ManuallyDrop::new(Box::new(shared)), event: Event::new(false)?, is_pending: false, failed: None })
     }
 
     pub(super) const fn event(&self) -> &Event {
@@ -60,7 +64,7 @@ impl Slot {
         let shared = &mut **self.shared;
         shared.overlapped = OVERLAPPED { hEvent: self.event.handle(), ..OVERLAPPED::default() };
         shared.addresses_len = (BATCH_MAX * ADDRESS_LEN) as u32;
-        // SAFETY: all pointers lead into `shared`, which is neither moved nor freed nor looked at while the read is pending;
+        // SAFETY: all pointers lead into what `shared` owns, which is neither moved nor freed nor looked at while the read is pending;
         // records are laid out as `WINDIVERT_ADDRESS` is.
         let done = unsafe {
             (device.functions().receive)(
@@ -111,8 +115,9 @@ impl Slot {
             // SAFETY: the read was posted with this OVERLAPPED, which has not moved since.
             let done = unsafe { GetOverlappedResult(device.handle(), overlapped, &raw mut len, 1) };
             let code = if done == 0 { last_error() } else { 0 };
+            let status = &raw const self.shared.overlapped.Internal;
             // SAFETY: a field of our own memory, which the kernel may write to at any time.
-            let status = unsafe { std::ptr::read_volatile(&raw const (*overlapped).Internal) };
+            let status = unsafe { std::ptr::read_volatile(status) };
             // Some systems set the event a little before the status: it is over only when both say so.
             if code == ERROR_IO_INCOMPLETE || status == STATUS_PENDING as usize {
                 std::thread::yield_now();
