@@ -87,7 +87,7 @@ sanitize-loom:
 # The standard library is built too: races are found only where all code is watched.
 sanitize-thread:
 	$(SKIP_WITHOUT_NIGHTLY); RUSTFLAGS=-Zsanitizer=thread cargo +nightly test --locked -Zbuild-std --target $(TARGET) \
-	  --target-dir build/sanitize/thread --lib --test rust engine
+	  --target-dir build/sanitize/thread --lib --test rust -- engine handle
 
 # Python does not know the sanitizer, so that its runtime is loaded before everything else.
 sanitize-address: $(VENV)/.installed-test

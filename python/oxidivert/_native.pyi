@@ -1,7 +1,7 @@
 """The compiled half of the package `oxidivert`."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from types import GenericAlias
@@ -20,6 +20,7 @@ __all__ = [
     "Engine",
     "EngineFlow",
     "Filter",
+    "Flow",
     "FlowEvent",
     "Handle",
     "IcmpHeader",
@@ -600,9 +601,12 @@ class Packet:
     def protocol(self) -> int | None:
         """Final IP protocol number (6 TCP, 17 UDP, 1 ICMP, 58 ICMPv6, …), or None if the bytes are no packet."""
     @property
+    def flow(self) -> Flow | None:
+        """The flow that the packet belongs to. None for fragments, which do not all tell it, and for bytes that are no packet."""
+    @property
     def process(self) -> Process | None:
-        """The process that the packet belongs to, as far as the backend knows; None if it does not. On an engine that is what
-        `inject` was given.
+        """The process that the packet belongs to, as far as the backend knows: a live one looks it up when asked. None if it is not
+        to be found. On an engine that is what `inject` was given.
         """
     @property
     def is_fragment(self) -> bool:
@@ -724,6 +728,9 @@ class Statistics:
     def overflowed(self) -> int:
         """Packets dropped because the queue was full."""
     @property
+    def overflowed_by_size(self) -> int:
+        """Of those overflowed, how many because of their bytes rather than their number."""
+    @property
     def expired(self) -> int:
         """Packets that waited too long in the queue."""
     @property
@@ -733,8 +740,11 @@ class Statistics:
     def passed_on_overload(self) -> int:
         """Packets that passed unseen because the queue was full (on_overload="pass")."""
     @property
+    def bypassed(self) -> int:
+        """Packets that passed unseen because their flow bypasses the handle."""
+    @property
     def given_back(self) -> int:
-        """Packets that were still queued when the handle was closed, and went on."""
+        """Packets that were still queued when the handle closed, and went on."""
     @property
     def errors(self) -> int:
         """Packets that could not be sent, or not be read."""
@@ -900,9 +910,32 @@ class Handle(Generic[_Item]):
         the replay ends; how many packets were handled.
 
         The callback returns None or True to send the packet on as it now is, or False to drop it; anything else is a
-        TypeError. An exception in it, by `on_error`: "raise" drops the packet, sends those that were decided, leaves the rest
-        to be received, and raises; "drop" and "pass" log it and drop the packet or send its original bytes.
+        TypeError. On handles with SNIFF, DROP or RECV_ONLY and on event layers nothing is sent. An exception in it, by
+        `on_error`: "raise" drops the packet, sends those that were decided, leaves the rest to be received, and raises; "drop"
+        and "pass" log it and drop the packet or send its original bytes.
+
+        `workers`: so many threads (1 to 64) call it, which helps callbacks that wait; the packets of a flow keep their order.
         """
+    def recv_async(self, timeout: float | None = None) -> Coroutine[Any, Any, _Item | None]:
+        """`recv` for asyncio. A wait that is cancelled loses no packet; many tasks may wait."""
+    def recv_batch_async(self, limit: int = 64, timeout: float | None = None) -> Coroutine[Any, Any, Batch]:
+        """`recv_batch` for asyncio."""
+    @overload
+    def send_async(self, packet: Packet, address: Address | None = None) -> Coroutine[Any, Any, None]:
+        """`send` for asyncio."""
+    @overload
+    def send_async(self, packet: _Buffer, address: Address) -> Coroutine[Any, Any, None]: ...
+    def send_batch_async(self, batch: Batch, mask: Mask | Iterable[bool] | None = None) -> Coroutine[Any, Any, int]:
+        """`send_batch` for asyncio."""
+    def _recv_slice(self, limit: int) -> Batch:
+        """Waits like `recv_batch`, for a short time and not beyond the next `_wake`; an empty batch if nothing came."""
+    def _wake(self) -> None:
+        """Ends the wait of a `_recv_slice`."""
+    def _give_back(self, batch: Batch) -> None:
+        """Puts a batch that nobody has looked at back to the head of the queue."""
+    @property
+    def _waits_to_send(self) -> bool:
+        """Whether sending may take as long as the system likes."""
     def shutdown(self, how: Shutdown | int) -> None:
         """Ends receiving, sending or both (`Shutdown`), and wakes every waiter."""
     def close(self) -> None:
@@ -911,6 +944,12 @@ class Handle(Generic[_Item]):
     def __exit__(
         self, kind: type[BaseException] | None, _value: BaseException | None, _traceback: object, /
     ) -> None: ...
+    def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
+    def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: object, /
+    ) -> Coroutine[Any, Any, None]: ...
+    def __aiter__(self) -> Self: ...
+    def __anext__(self) -> Coroutine[Any, Any, _Item]: ...
     def __iter__(self) -> Self: ...
     def __next__(self) -> _Item: ...
     def __class_getitem__(cls, item: object) -> GenericAlias: ...
@@ -964,6 +1003,29 @@ class Handle(Generic[_Item]):
     @property
     def stats(self) -> Statistics:
         """What was counted so far, as a snapshot."""
+
+@final
+class Flow:
+    """The flow that a packet belongs to: protocol, addresses and ports, whichever way the packet goes. Equal for all packets of a
+    flow and hashable, so that it can be the key of a table.
+    """
+
+    @property
+    def protocol(self) -> int:
+        """IP protocol number."""
+    @property
+    def ends(self) -> tuple[tuple[IPv4Address | IPv6Address, int], tuple[IPv4Address | IPv6Address, int]]:
+        """The two ends, each an address (`ipaddress`) and a port, 0 where the protocol has none; in the order of their numbers."""
+    def bypass(self) -> bool:
+        """Lets the rest of the flow, both directions, pass the handle that the packet was received from without Python, until the
+        flow ends or the handle closes. False if too many flows pass already.
+
+        What is queued of the flow goes on at once: send what was received of it first. HandleClosedError if the handle is
+        closed or the packet came from none, DivertError 50 where the backend cannot.
+        """
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
 
 @final
 class Replay:

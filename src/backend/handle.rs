@@ -1,17 +1,38 @@
 //! An open handle: a backend's end, what was given back to the head of its queue, and the rules that all backends share.
 //!
 //! May be used from any thread. Holds no lock while it waits.
+use super::hand::{Hand, held};
 use super::{Backend, Ending, Error, Mask, Received, SendError, Wait};
 use crate::address::{Flags, Layer, Shutdown};
-use crate::batch::{Batch, Origin, Token};
+use crate::batch::{Batch, Origin};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// No packet is in hand.
-const NONE_IN_HAND: u64 = u64::MAX;
+/// How many handles were made; the number tells them apart.
+static MADE: AtomicU64 = AtomicU64::new(0);
+/// The handles that exist. Whoever is asked for rarely, such as the handle of a packet, is looked up here by number: a counted
+/// reference in each packet would cost more than all else that making one does.
+static HANDLES: Mutex<BTreeMap<u64, Weak<Handle>>> = Mutex::new(BTreeMap::new());
+
+fn handles() -> MutexGuard<'static, BTreeMap<u64, Weak<Handle>>> {
+    HANDLES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A handle's number; the default is none's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HandleId(u64);
+
+impl HandleId {
+    /// The handle, if it still exists.
+    pub fn handle(self) -> Option<Arc<Handle>> {
+        handles().get(&self.0).and_then(Weak::upgrade)
+    }
+}
 
 /// An open handle.
 pub struct Handle {
+    id: HandleId,
     backend: Arc<dyn Backend>,
     layer: Layer,
     priority: i16,
@@ -19,23 +40,30 @@ pub struct Handle {
     /// Packets that were received and given back, to be handed out before any other.
     head: Mutex<Batch>,
     has_head: AtomicBool,
-    in_hand: AtomicU64,
     closed: AtomicBool,
 }
 
 impl Handle {
     /// A handle over a backend's end.
-    pub fn new(backend: Arc<dyn Backend>, layer: Layer, priority: i16, flags: Flags) -> Self {
-        Self {
+    pub fn new(backend: Arc<dyn Backend>, layer: Layer, priority: i16, flags: Flags) -> Arc<Self> {
+        let number = MADE.fetch_add(1, Ordering::Relaxed) + 1;
+        let handle = Arc::new(Self {
+            id: HandleId(number),
             backend,
             layer,
             priority,
             flags,
             head: Mutex::new(Batch::new()),
             has_head: AtomicBool::new(false),
-            in_hand: AtomicU64::new(NONE_IN_HAND),
             closed: AtomicBool::new(false),
-        }
+        });
+        handles().insert(number, Arc::downgrade(&handle));
+        handle
+    }
+
+    /// The handle's number.
+    pub const fn id(&self) -> HandleId {
+        self.id
     }
 
     /// The backend's end.
@@ -108,26 +136,27 @@ impl Handle {
             head.append_from(&rest, index);
         }
         self.has_head.store(!head.is_empty(), Ordering::Release);
+        drop(head);
+        // Whoever waits for the backend looks here first.
+        self.backend.wake();
     }
 
     /// Sends the packets of a batch that `mask` selects. New packets get their place behind the packet in hand.
     pub fn send(&self, batch: &mut Batch, mask: Mask<'_>) -> Result<usize, SendError> {
         self.verify_open()?;
-        let in_hand = self.in_hand.load(Ordering::Relaxed);
-        if in_hand != NONE_IN_HAND {
+        if let Some(token) = held(self.id) {
             for record in batch.records_mut() {
                 if record.origin == Origin::Injected(None) {
-                    record.origin = Origin::Injected(Some(Token(in_hand)));
+                    record.origin = Origin::Injected(Some(token));
                 }
             }
         }
         self.backend.send(batch, mask)
     }
 
-    /// Says which received packet the program looks at, or that it looks at none.
-    #[inline]
-    pub fn set_in_hand(&self, token: Option<Token>) {
-        self.in_hand.store(token.map_or(NONE_IN_HAND, |token| token.0), Ordering::Relaxed);
+    /// This thread's hand, to say which received packet it looks at.
+    pub fn hand(&self) -> Hand {
+        Hand::new(self.id)
     }
 
     /// Ends receiving, sending or both.
@@ -148,5 +177,11 @@ impl Handle {
             drop(self.backend.send(&head, None));
         }
         self.backend.close(ending)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        handles().remove(&self.id.0);
     }
 }

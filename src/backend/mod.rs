@@ -3,17 +3,25 @@
 //! A [`Backend`] is one open handle's end of a system: it hands out batches of matching packets and takes packets back. It
 //! evaluates the handle's filter (or lets its system do so), keeps its own queue, and may be used from any thread. A
 //! [`System`] opens handles.
+mod crew;
+mod hand;
 mod handle;
 mod memory;
+#[cfg(target_os = "linux")]
+pub mod nfqueue;
 mod process;
 pub mod replay;
+mod round;
 pub mod windivert;
 
 pub use crate::engine::{
     Error, ErrorCode, Mask, OpenOptions, Overload, Received, SendError, Statistics, Wait, Warning, WarningKind,
 };
-pub use handle::Handle;
+pub use crew::{Crew, LaneSource, block_signals};
+pub use hand::Hand;
+pub use handle::{Handle, HandleId};
 pub use process::Process;
+pub use round::{Direct, Round, SLICE, Source, is_end};
 
 use crate::address::{Parameter, Shutdown};
 use crate::batch::{Batch, PacketRef, Token};
@@ -92,9 +100,10 @@ pub trait Backend: Send + Sync {
     }
 
     /// The process that a packet belongs to, looked up now; `None` if it is not to be found or the backend cannot tell.
-    fn process(&self, packet: PacketRef<'_>) -> Option<Process> {
+    /// `known_id` is the number that came with the packet, 0 if none did.
+    fn process(&self, packet: PacketRef<'_>, known_id: u32) -> Option<Process> {
         let _ = packet;
-        None
+        (known_id != 0).then(|| Process::from_id(known_id))
     }
 
     /// What was counted so far.

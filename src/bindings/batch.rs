@@ -11,7 +11,7 @@ use super::input::{NewValues, Selection};
 use super::mask::PyMask;
 use super::packet::PyPacket;
 use crate::address::Layer;
-use crate::backend::Handle;
+use crate::backend::{Handle, HandleId};
 use crate::batch::{Batch, Origin, Slot};
 use crate::filter::ColumnSource;
 use crate::packet::ParseError;
@@ -30,6 +30,8 @@ pub(super) struct PyBatch {
     /// The indices of the packets that the batch consists of, in order; all of them if there is none.
     picks: Option<Box<[usize]>>,
     columns: Mutex<Columns>,
+    /// The handle that the packets were received from.
+    handle: HandleId,
 }
 
 /// What a batch and those selected from it have in common.
@@ -53,10 +55,10 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl PyBatch {
-    pub(super) fn new(batch: Batch) -> Self {
+    pub(super) fn new(batch: Batch, handle: HandleId) -> Self {
         let packets = std::iter::repeat_with(|| None).take(batch.len()).collect();
         let state = Arc::new(Mutex::new(State { batch, packets, revision: 0 }));
-        Self { state, picks: None, columns: Mutex::default() }
+        Self { state, picks: None, columns: Mutex::default(), handle }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -106,7 +108,7 @@ impl PyBatch {
             }
         }
         if !event.is_empty() {
-            return item(py, &event, 0);
+            return item(py, &event, 0, self.handle);
         }
         self.packet_at(py, position).map(Py::into_any)
     }
@@ -122,10 +124,15 @@ impl PyBatch {
             Slot::from_batch(&state.batch, index).ok_or_else(missing)?
         };
         // Made without the lock: making an object may run the collector.
-        let packet = Py::new(py, PyPacket::from_slot(slot))?;
+        let packet = Py::new(py, PyPacket::new(slot, self.handle))?;
         let mut state = self.lock();
         let place = state.packets.get_mut(index).ok_or_else(|| PyIndexError::new_err("the batch is shorter now"))?;
         Ok(place.get_or_insert(packet).clone_ref(py))
+    }
+
+    /// Puts a batch that nobody has looked at back to the head of its handle's queue.
+    pub(super) fn give_back(&self, handle: &Handle) {
+        handle.give_back(&self.lock().batch, 0);
     }
 
     /// Sends the selected packets as they now are.
@@ -137,6 +144,9 @@ impl PyBatch {
         let mask = whole.as_deref().or(mask);
         let sent = py.detach(|| {
             let mut state = self.lock();
+            if self.handle != handle.id() {
+                return handle.send(&mut state.as_new(), mask);
+            }
             let sent = handle.send(&mut state.batch, mask);
             state.mark_sent(mask, sent.as_ref().map_or_else(|failure| failure.sent, |count| *count));
             sent
@@ -207,6 +217,15 @@ impl State {
                 record.origin = Origin::Injected(Some(token));
             }
         }
+    }
+
+    /// The packets as new ones, for a handle that did not receive them.
+    fn as_new(&self) -> Batch {
+        let mut batch = self.batch.clone();
+        for record in batch.records_mut() {
+            record.origin = Origin::Injected(None);
+        }
+        batch
     }
 
     /// Tells the packets that were taken out whether they were sent.
@@ -284,7 +303,8 @@ impl PyBatch {
         let len = self.__len__();
         let positions = mask.values(len)?.iter().enumerate().filter(|(_, is_meant)| **is_meant);
         let picks = positions.map(|(position, _)| self.index_of(position)).collect();
-        Ok(Self { state: Arc::clone(&self.state), picks: Some(picks), columns: Mutex::default() })
+        let (state, handle) = (Arc::clone(&self.state), self.handle);
+        Ok(Self { state, picks: Some(picks), columns: Mutex::default(), handle })
     }
 
     fn __len__(&self) -> usize {

@@ -4,6 +4,7 @@ use super::error::OrRaise;
 use super::ip::IpAddress;
 use super::packet::PyPacket;
 use crate::address::Address;
+use crate::backend::HandleId;
 use crate::batch::Slot;
 use crate::packet::{Builder, TcpFlags, TcpOption};
 use pyo3::exceptions::PyValueError;
@@ -50,7 +51,7 @@ fn finish(py: Python<'_>, builder: &Builder) -> PyResult<PyPacket> {
     address.set_ip_checksum(true);
     address.set_tcp_checksum(true);
     address.set_udp_checksum(true);
-    Ok(PyPacket::from_slot(Slot::new(bytes, address, 0)))
+    Ok(PyPacket::new(Slot::new(bytes, address, 0), HandleId::default()))
 }
 
 /// Declares a function that builds a packet: its own arguments, then those that all packets have.

@@ -5,7 +5,7 @@ use super::error::OrRaise;
 use super::event::item;
 use super::ip::IpAddress;
 use super::packet::PyPacket;
-use crate::backend::System;
+use crate::backend::{HandleId, System};
 use crate::batch::Batch;
 use crate::engine::{Clock, Connection, Engine, Flow, Injection, Settings};
 use pyo3::exceptions::PyValueError;
@@ -102,7 +102,7 @@ impl PyEngine {
         let mut arrived = std::mem::take(&mut *self.arrived.lock().unwrap_or_else(PoisonError::into_inner));
         self.core.swap_delivered(&mut arrived);
         for index in 0..arrived.len() {
-            delivered.append(item(py, &arrived, index)?)?;
+            delivered.append(item(py, &arrived, index, HandleId::default())?)?;
         }
         *self.arrived.lock().unwrap_or_else(PoisonError::into_inner) = arrived;
         Ok(delivered)

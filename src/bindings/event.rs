@@ -5,12 +5,13 @@ use super::filter::PyFilter;
 use super::ip::ip_from_words;
 use super::packet::PyPacket;
 use crate::address::{Address, Layer};
+use crate::backend::HandleId;
 use crate::batch::{Batch, Slot};
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 
-/// What the packet or event at `index` of a batch is in Python.
-pub(super) fn item(py: Python<'_>, batch: &Batch, index: usize) -> PyResult<Py<PyAny>> {
+/// What the packet or event at `index` of a batch is in Python; `handle` is the one that it was received from.
+pub(super) fn item(py: Python<'_>, batch: &Batch, index: usize, handle: HandleId) -> PyResult<Py<PyAny>> {
     let missing = || PyIndexError::new_err(format!("the batch has {} packets", batch.len()));
     let record = batch.records().get(index).ok_or_else(missing)?;
     match record.address.layer() {
@@ -22,7 +23,7 @@ pub(super) fn item(py: Python<'_>, batch: &Batch, index: usize) -> PyResult<Py<P
         }
         _ => {
             let slot = Slot::from_batch(batch, index).ok_or_else(missing)?;
-            Ok(Py::new(py, PyPacket::from_slot(slot))?.into_any())
+            Ok(Py::new(py, PyPacket::new(slot, handle))?.into_any())
         }
     }
 }

@@ -2,28 +2,32 @@
 use super::address::PyAddress;
 use super::batch::PyBatch;
 use super::buffer::BytesLike;
+use super::callback::OnError;
 use super::enums::{flag_member, layer_member};
 use super::error::{OrRaise, OverloadWarning, refuse};
 use super::event::item;
 use super::filter::PyFilter;
 use super::filter_source::Dialect;
 use super::input::Selection;
+use super::outgoing::Outgoing;
 use super::packet::PyPacket;
-use super::run::{OnError, receive, run, run_passthrough};
+use super::run::{Plan, receive, receive_slice, run, run_passthrough};
 use super::statistics::PyStatistics;
 use crate::address::{Parameter, Shutdown};
-use crate::backend::{Ending, ErrorCode, Handle, WarningKind};
-use crate::batch::{Batch, Origin};
-use crate::packet::ParseError;
+use crate::backend::{Ending, ErrorCode, Handle, SLICE, WarningKind};
+use crate::batch::Batch;
+use pyo3::call::PyCallArgs;
 use pyo3::exceptions::{PyResourceWarning, PyTypeError, PyUserWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 use std::ffi::CString;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Largest batch, as the driver's.
 const BATCH_MAX: usize = 255;
+/// More threads than this help nobody.
+const WORKERS_MAX: usize = 64;
 
 /// An open handle: receives the packets that its filter matches, and sends.
 ///
@@ -33,8 +37,7 @@ const BATCH_MAX: usize = 255;
 pub(super) struct PyHandle {
     core: Arc<Handle>,
     filter: Mutex<Py<PyFilter>>,
-    /// Used again by every send of one packet.
-    outgoing: Mutex<Batch>,
+    outgoing: Outgoing,
 }
 
 /// A time-out in seconds as the instant when it is over.
@@ -46,8 +49,8 @@ fn deadline(timeout: Option<f64>) -> PyResult<Option<Instant>> {
 }
 
 impl PyHandle {
-    pub(super) fn new(core: Handle, filter: Bound<'_, PyFilter>) -> Self {
-        Self { core: Arc::new(core), filter: Mutex::new(filter.unbind()), outgoing: Mutex::default() }
+    pub(super) fn new(core: Arc<Handle>, filter: Bound<'_, PyFilter>) -> Self {
+        Self { core, filter: Mutex::new(filter.unbind()), outgoing: Outgoing::default() }
     }
 
     fn receive_one(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<Option<Py<PyAny>>> {
@@ -55,56 +58,11 @@ impl PyHandle {
         if !receive(py, &self.core, &mut batch, 1, deadline)? {
             return Ok(None);
         }
-        item(py, &batch, 0).map(Some)
+        item(py, &batch, 0, self.core.id()).map(Some)
     }
 
     fn parameter(&self, parameter: Parameter) -> u64 {
         self.core.backend().parameter(parameter)
-    }
-
-    fn outgoing(&self) -> MutexGuard<'_, Batch> {
-        self.outgoing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Sends the one packet that `fill` appends.
-    fn send_one(&self, py: Python<'_>, fill: impl FnOnce(&mut Batch) -> Result<(), ParseError>) -> PyResult<()> {
-        let mut batch = std::mem::take(&mut *self.outgoing());
-        batch.clear();
-        fill(&mut batch).or_raise(py)?;
-        let sent = py.detach(|| {
-            let sent = self.core.send(&mut batch, None);
-            *self.outgoing() = batch;
-            sent
-        });
-        sent.or_raise(py).map(|_| ())
-    }
-
-    fn send_packet(&self, py: Python<'_>, packet: &PyPacket, address: Option<&PyAddress>) -> PyResult<()> {
-        let given = address.map(PyAddress::record);
-        self.send_one(py, |batch| {
-            packet.slot().lock().append_to(batch)?;
-            if let (Some(address), Some(record)) = (given, batch.records_mut().last_mut()) {
-                record.address = address;
-                record.changed = true;
-            }
-            Ok(())
-        })?;
-        let mut slot = packet.slot().lock();
-        if let Origin::Received(token) = slot.origin() {
-            slot.set_origin(Origin::Injected(Some(token)));
-        }
-        Ok(())
-    }
-
-    fn send_bytes(&self, py: Python<'_>, bytes: &[u8], address: &PyAddress) -> PyResult<()> {
-        self.send_one(py, |batch| {
-            batch.push_parsed(bytes, &address.record(), 0, Origin::Injected(None))?;
-            if let Some(record) = batch.records_mut().last_mut() {
-                // A new packet counts as changed.
-                record.changed = true;
-            }
-            Ok(())
-        })
     }
 
     fn end(&self, py: Python<'_>, ending: Ending) -> PyResult<()> {
@@ -150,7 +108,7 @@ impl PyHandle {
     fn recv_batch(&self, py: Python<'_>, limit: usize, timeout: Option<f64>) -> PyResult<PyBatch> {
         let mut batch = Batch::new();
         receive(py, &self.core, &mut batch, batch_limit(limit)?, deadline(timeout)?)?;
-        Ok(PyBatch::new(batch))
+        Ok(PyBatch::new(batch, self.core.id()))
     }
 
     /// Sends a packet, or bytes with an address.
@@ -160,13 +118,13 @@ impl PyHandle {
     fn send(&self, py: Python<'_>, packet: &Bound<'_, PyAny>, address: Option<&Bound<'_, PyAddress>>) -> PyResult<()> {
         let address = address.map(Bound::get);
         if let Ok(packet) = packet.cast::<PyPacket>() {
-            return self.send_packet(py, packet.get(), address);
+            return self.outgoing.send_packet(py, &self.core, packet.get(), address);
         }
         let bytes: BytesLike<'_> = packet.extract()?;
         let Some(address) = address else {
             return Err(PyTypeError::new_err("bytes need an address: send(data, Address())"));
         };
-        self.send_bytes(py, bytes.as_slice(), address)
+        self.outgoing.send_bytes(py, &self.core, bytes.as_slice(), address)
     }
 
     /// Sends the packets of a batch that `mask` (one truth value each, default all) selects; how many went out.
@@ -181,8 +139,11 @@ impl PyHandle {
     /// the replay ends; how many packets were handled.
     ///
     /// The callback returns None or True to send the packet on as it now is, or False to drop it; anything else is a
-    /// TypeError. An exception in it, by `on_error`: "raise" drops the packet, sends those that were decided, leaves the rest
-    /// to be received, and raises; "drop" and "pass" log it and drop the packet or send its original bytes.
+    /// TypeError. On handles with SNIFF, DROP or RECV_ONLY and on event layers nothing is sent. An exception in it, by
+    /// `on_error`: "raise" drops the packet, sends those that were decided, leaves the rest to be received, and raises; "drop"
+    /// and "pass" log it and drop the packet or send its original bytes.
+    ///
+    /// `workers`: so many threads (1 to 64) call it, which helps callbacks that wait; the packets of a flow keep their order.
     #[pyo3(signature = (callback, *, batch=64, workers=1, on_error="raise"))]
     fn run(
         &self,
@@ -192,12 +153,93 @@ impl PyHandle {
         workers: usize,
         on_error: &str,
     ) -> PyResult<u64> {
-        if workers != 1 {
-            return Err(refuse(py, ErrorCode::NotSupported, "run has one worker so far; give workers=1"));
+        if !(1..=WORKERS_MAX).contains(&workers) {
+            return Err(PyValueError::new_err(format!("run has 1 to {WORKERS_MAX} workers, not {workers}")));
         }
-        let handled = run(py, &self.core, callback, batch_limit(batch)?, OnError::from_text(on_error)?)?;
+        let plan = Plan { limit: batch_limit(batch)?, workers, on_error: OnError::from_text(on_error)? };
+        let handled = run(py, &self.core, callback, plan)?;
         warn(py, &self.core)?;
         Ok(handled)
+    }
+
+    /// `recv` for asyncio. A wait that is cancelled loses no packet; many tasks may wait.
+    #[pyo3(signature = (timeout=None))]
+    fn recv_async<'py>(slf: &Bound<'py, Self>, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
+        in_asyncio(slf, "recv", (slf, timeout))
+    }
+
+    /// `recv_batch` for asyncio.
+    #[pyo3(signature = (limit=64, timeout=None))]
+    fn recv_batch_async<'py>(
+        slf: &Bound<'py, Self>,
+        limit: usize,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        in_asyncio(slf, "recv_batch", (slf, limit, timeout))
+    }
+
+    /// `send` for asyncio.
+    #[pyo3(signature = (packet, address=None))]
+    fn send_async<'py>(
+        slf: &Bound<'py, Self>,
+        packet: Bound<'py, PyAny>,
+        address: Option<Bound<'py, PyAddress>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        in_asyncio(slf, "call", (slf, "send", packet, address))
+    }
+
+    /// `send_batch` for asyncio.
+    #[pyo3(signature = (batch, mask=None))]
+    fn send_batch_async<'py>(
+        slf: &Bound<'py, Self>,
+        batch: Bound<'py, PyBatch>,
+        mask: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        in_asyncio(slf, "call", (slf, "send_batch", batch, mask))
+    }
+
+    fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        in_asyncio(slf, "enter", (slf,))
+    }
+
+    fn __aexit__<'py>(
+        slf: &Bound<'py, Self>,
+        kind: Bound<'py, PyAny>,
+        value: Bound<'py, PyAny>,
+        traceback: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        in_asyncio(slf, "leave", (slf, kind, value, traceback))
+    }
+
+    fn __aiter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        in_asyncio(slf, "next_item", (slf,))
+    }
+
+    /// Waits like `recv_batch`, for a short time and not beyond the next `_wake`; an empty batch if nothing came.
+    fn _recv_slice(&self, py: Python<'_>, limit: usize) -> PyResult<PyBatch> {
+        let mut batch = Batch::new();
+        receive_slice(py, &self.core, &mut batch, batch_limit(limit)?, Instant::now() + SLICE)?;
+        Ok(PyBatch::new(batch, self.core.id()))
+    }
+
+    /// Ends the wait of a `_recv_slice`.
+    fn _wake(&self, py: Python<'_>) {
+        py.detach(|| self.core.backend().wake());
+    }
+
+    /// Puts a batch that nobody has looked at back to the head of the queue.
+    fn _give_back(&self, batch: &Bound<'_, PyBatch>) {
+        batch.get().give_back(&self.core);
+    }
+
+    /// Whether sending may take as long as the system likes.
+    #[getter]
+    fn _waits_to_send(&self) -> bool {
+        self.core.backend().capabilities().waits_to_send
     }
 
     /// Ends receiving, sending or both (`Shutdown`), and wakes every waiter.
@@ -356,8 +398,17 @@ impl PyHandle {
     }
 }
 
+/// A coroutine of the package's asyncio half.
+fn in_asyncio<'py>(
+    slf: &Bound<'py, PyHandle>,
+    name: &str,
+    arguments: impl PyCallArgs<'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    slf.py().import("oxidivert._aio")?.call_method1(name, arguments)
+}
+
 /// Passes on what the backend warns of.
-fn warn(py: Python<'_>, core: &Handle) -> PyResult<()> {
+pub(super) fn warn(py: Python<'_>, core: &Handle) -> PyResult<()> {
     for warning in core.backend().take_warnings() {
         let class = match warning.kind() {
             WarningKind::Overload => py.get_type::<OverloadWarning>().into_any(),

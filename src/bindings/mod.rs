@@ -5,6 +5,7 @@ mod arrow;
 mod batch;
 mod buffer;
 mod build;
+mod callback;
 mod column;
 mod driver;
 mod engine;
@@ -13,6 +14,7 @@ mod error;
 mod event;
 mod filter;
 mod filter_source;
+mod flow;
 mod handle;
 mod header;
 mod helpers;
@@ -20,12 +22,14 @@ mod input;
 mod ip;
 mod mask;
 mod open;
+mod outgoing;
 mod packet;
 mod recycle;
 mod replay;
 mod run;
 mod shared;
 mod statistics;
+mod workers;
 
 /// The compiled half of the package `oxidivert`.
 #[pyo3::pymodule(gil_used = false)]
@@ -46,6 +50,8 @@ mod _native {
     use super::event::{PyFlowEvent, PyReflectEvent, PySocketEvent};
     #[pymodule_export]
     use super::filter::{PyFilter, PyTraceStep, filter_fields};
+    #[pymodule_export]
+    use super::flow::PyFlow;
     #[pymodule_export]
     use super::handle::{_run_passthrough, PyHandle};
     #[pymodule_export]

@@ -3,13 +3,15 @@ use super::address::PyAddress;
 use super::buffer::{BytesLike, PacketBuffer, copied};
 use super::enums::{direction_member, is_outbound};
 use super::error::OrRaise;
+use super::flow::PyFlow;
 use super::header::{PyIcmpHeader, PyIcmpv6Header, PyIpv4Header, PyIpv6Header, PyTcpHeader, PyUdpHeader};
 use super::ip::{IpAddress, ip_object};
 use super::recycle::reference_count;
 use super::shared::SlotCell;
 use crate::address::Address;
+use crate::backend::{Handle, HandleId, Process};
 use crate::batch::{Origin, Slot};
-use crate::packet::{self, Endpoint, Layout, Transport};
+use crate::packet::{self, Endpoint, FlowKey, Layout, Transport};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyMemoryView, PyType};
@@ -73,12 +75,14 @@ static PROCESS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 pub(super) struct PyPacket {
     slot: SlotCell,
     views: OnceLock<Box<Views>>,
+    /// The handle that it was received from, if any.
+    handle: HandleId,
 }
 
 impl PyPacket {
     #[inline(always)]
-    pub(super) fn from_slot(slot: Slot) -> Self {
-        Self { slot: SlotCell::new(slot), views: OnceLock::new() }
+    pub(super) fn new(slot: Slot, handle: HandleId) -> Self {
+        Self { slot: SlotCell::new(slot), views: OnceLock::new(), handle }
     }
 
     pub(super) const fn slot(&self) -> &SlotCell {
@@ -90,6 +94,11 @@ impl PyPacket {
     pub(super) fn is_unshared(&self, py: Python<'_>) -> bool {
         let views = self.views.get().map_or(Some(0), |views| views.count_unshared(py));
         views.is_some_and(|views| self.slot.is_held_by(views))
+    }
+
+    /// Whether it was received from this handle.
+    pub(super) fn is_of(&self, handle: &Handle) -> bool {
+        self.handle == handle.id()
     }
 
     fn views(&self) -> &Views {
@@ -107,6 +116,15 @@ impl PyPacket {
         let mut slot = self.slot.lock();
         let (bytes, layout) = slot.edit().or_raise(py)?;
         packet::write_addr(bytes, layout, end, value.0).or_raise(py)
+    }
+
+    fn look_up_process(&self) -> Option<Process> {
+        let slot = self.slot.lock().clone();
+        let known_id = slot.process_id();
+        match (self.handle.handle(), slot.packet()) {
+            (Some(handle), Ok(packet)) => handle.backend().process(packet, known_id),
+            _ => (known_id != 0).then(|| Process::from_id(known_id)),
+        }
     }
 
     fn port(&self, end: Endpoint) -> Option<u16> {
@@ -146,7 +164,7 @@ impl PyPacket {
             Some(address) => address.get().record(),
             None => Address::default(),
         };
-        Ok(Self::from_slot(Slot::new(copied(data)?, record, 0)))
+        Ok(Self::new(Slot::new(copied(data)?, record, 0), HandleId::default()))
     }
 
     /// The live address record; assigning copies one in.
@@ -268,14 +286,21 @@ impl PyPacket {
         self.has(Layout::is_fragment)
     }
 
-    /// The process that the packet belongs to, as far as the backend knows; None if it does not. On an engine that is what
-    /// `inject` was given.
+    /// The process that the packet belongs to, as far as the backend knows: a live one looks it up when asked. None if it is not
+    /// to be found. On an engine that is what `inject` was given.
     #[getter]
     fn process<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        match self.slot().lock().process_id() {
-            0 => Ok(None),
-            number => PROCESS.import(py, "oxidivert._process", "Process")?.call1((number,)).map(Some),
-        }
+        let Some(process) = py.detach(|| self.look_up_process()) else { return Ok(None) };
+        let class = PROCESS.import(py, "oxidivert._process", "Process")?;
+        class.call1((process.id, process.name, process.path)).map(Some)
+    }
+
+    /// The flow that the packet belongs to. None for fragments, which do not all tell it, and for bytes that are no packet.
+    #[getter]
+    fn flow(&self) -> Option<PyFlow> {
+        let slot = self.slot.lock();
+        let key = FlowKey::of(slot.bytes(), slot.layout().ok()?)?;
+        Some(PyFlow::new(key, self.handle))
     }
 
     /// Capture time in nanoseconds since the Unix epoch; 0 if unknown.
@@ -341,7 +366,7 @@ impl PyPacket {
     fn copy(&self) -> Self {
         let mut slot = self.slot.lock().clone();
         slot.set_origin(Origin::Injected(None));
-        Self::from_slot(slot)
+        Self::new(slot, self.handle)
     }
 
     fn __copy__(&self) -> Self {

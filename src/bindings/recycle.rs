@@ -4,6 +4,7 @@
 //! reference count of one proves nothing, so there every packet is a new object.
 #![expect(unsafe_code, reason = "reference counts are read through the interpreter's C interface")]
 use super::packet::PyPacket;
+use crate::backend::HandleId;
 use crate::batch::{Batch, Slot};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -50,16 +51,17 @@ pub(super) struct Recycler<'py> {
     py: Python<'py>,
     has_gil: bool,
     parcel: Option<Parcel<'py>>,
+    handle: HandleId,
 }
 
 impl<'py> Recycler<'py> {
-    pub(super) fn new(py: Python<'py>) -> PyResult<Self> {
+    pub(super) fn new(py: Python<'py>, handle: HandleId) -> PyResult<Self> {
         let sys = py.import("sys")?;
         let has_gil = match sys.getattr_opt("_is_gil_enabled")? {
             Some(is_gil_enabled) => is_gil_enabled.call0()?.is_truthy()?,
             None => true,
         };
-        Ok(Self { py, has_gil, parcel: None })
+        Ok(Self { py, has_gil, parcel: None, handle })
     }
 
     /// Loads the packet at `index` of the batch; the packet object and the arguments to call with.
@@ -74,11 +76,11 @@ impl<'py> Recycler<'py> {
                 if parcel.has_own_packet() {
                     parcel.packet.get().slot().lock().load(batch, index);
                 } else {
-                    parcel.replace_packet(new_packet(self.py, batch, index)?)?;
+                    parcel.replace_packet(new_packet(self.py, batch, index, self.handle)?)?;
                 }
             }
             _ => {
-                let packet = new_packet(self.py, batch, index)?;
+                let packet = new_packet(self.py, batch, index, self.handle)?;
                 let arguments = PyTuple::new(self.py, [&packet])?;
                 self.parcel = Some(Parcel { packet, arguments });
             }
@@ -88,9 +90,9 @@ impl<'py> Recycler<'py> {
     }
 }
 
-fn new_packet<'py>(py: Python<'py>, batch: &Batch, index: usize) -> PyResult<Bound<'py, PyPacket>> {
+fn new_packet<'py>(py: Python<'py>, batch: &Batch, index: usize, handle: HandleId) -> PyResult<Bound<'py, PyPacket>> {
     let slot = Slot::from_batch(batch, index).ok_or_else(lost_packet)?;
-    Bound::new(py, PyPacket::from_slot(slot))
+    Bound::new(py, PyPacket::new(slot, handle))
 }
 
 fn lost_packet() -> PyErr {

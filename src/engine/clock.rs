@@ -8,9 +8,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Ticks in a second.
 pub const TICKS_PER_SECOND: i64 = 10_000_000;
 /// Nanoseconds in a tick.
-pub(super) const NANOSECONDS_PER_TICK: i64 = 1_000_000_000 / TICKS_PER_SECOND;
+pub(crate) const NANOSECONDS_PER_TICK: i64 = 1_000_000_000 / TICKS_PER_SECOND;
 /// Ticks in a millisecond.
-pub(super) const TICKS_PER_MILLISECOND: i64 = TICKS_PER_SECOND / 1000;
+pub(crate) const TICKS_PER_MILLISECOND: i64 = TICKS_PER_SECOND / 1000;
 /// Where a stepped clock starts: the first second of the year 2000, UTC, in ticks.
 pub const STEPPED_START: i64 = 946_684_800 * TICKS_PER_SECOND;
 
@@ -25,7 +25,7 @@ pub enum Clock {
 }
 
 /// A running clock.
-pub(super) enum Ticker {
+pub(crate) enum Ticker {
     Stepped(AtomicI64),
     /// What the system's clock told at one instant; from there on only the steady clock counts.
     Real {
@@ -35,7 +35,7 @@ pub(super) enum Ticker {
 }
 
 impl Ticker {
-    pub(super) fn new(clock: Clock) -> Self {
+    pub(crate) fn new(clock: Clock) -> Self {
         match clock {
             Clock::Stepped => Self::Stepped(AtomicI64::new(STEPPED_START)),
             Clock::Real => {
@@ -46,7 +46,7 @@ impl Ticker {
     }
 
     #[inline]
-    pub(super) fn now(&self) -> i64 {
+    pub(crate) fn now(&self) -> i64 {
         match self {
             Self::Stepped(ticks) => ticks.load(Ordering::Relaxed),
             Self::Real { start, ticks } => ticks.saturating_add(ticks_of(start.elapsed())),
@@ -54,7 +54,7 @@ impl Ticker {
     }
 
     /// Moves a stepped clock on; false for the system's.
-    pub(super) fn advance(&self, by: Duration) -> bool {
+    pub(crate) fn advance(&self, by: Duration) -> bool {
         let Self::Stepped(ticks) = self else { return false };
         let advanced = |now: i64| Some(now.saturating_add(ticks_of(by)));
         // The function always answers, so that there is no failure.
@@ -71,6 +71,6 @@ fn ticks_of(duration: Duration) -> i64 {
 
 /// Nanoseconds since the Unix epoch.
 #[inline]
-pub(super) const fn time_ns(ticks: i64) -> i64 {
+pub(crate) const fn time_ns(ticks: i64) -> i64 {
     ticks.saturating_mul(NANOSECONDS_PER_TICK)
 }

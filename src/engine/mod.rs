@@ -67,10 +67,11 @@ mod sync;
 mod wait;
 mod warning;
 
-#[cfg(any(test, all(windows, target_arch = "x86_64")))]
 pub(crate) use bypass::Bypasses;
 pub use chain::Fate;
 pub use clock::{Clock, STEPPED_START, TICKS_PER_SECOND};
+#[cfg(target_os = "linux")]
+pub(crate) use clock::{Ticker, time_ns};
 pub use error::{Error, ErrorCode};
 pub use event::Connection;
 pub use handle::Handle;
@@ -78,11 +79,10 @@ pub use inject::Injection;
 pub use options::{Mask, OpenOptions, Overload, Received, SendError, Wait};
 pub(crate) use priority::{Ladder, Rank};
 #[cfg(any(test, all(windows, target_arch = "x86_64")))]
-pub(crate) use queue::{Entry, Loss, Parts, Queue};
+pub(crate) use queue::Parts;
+pub(crate) use queue::{Entry, Loss, Queue};
 pub use raw::{Completion, Overlapped, RawHandle};
-#[cfg(any(test, all(windows, target_arch = "x86_64")))]
-pub(crate) use send::verify_lens;
-pub(crate) use send::{repair, verify_sending};
+pub(crate) use send::{repair, verify_lens, verify_sending};
 pub use statistics::Statistics;
 pub use warning::{Warning, WarningKind};
 

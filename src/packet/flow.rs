@@ -2,6 +2,7 @@
 //! host. Never panics, never allocates.
 use super::edit::{Endpoint, read_addr, read_port};
 use super::layout::Layout;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 
 /// Protocol, addresses and ports of a flow, whichever end a packet came from. Protocols without ports have port 0.
@@ -29,10 +30,29 @@ impl FlowKey {
         Some((Self { protocol: layout.protocol(), lower, upper }, src == lower))
     }
 
+    /// The two ends, address and port each.
+    pub const fn ends(&self) -> [(IpAddr, u16); 2] {
+        [self.lower, self.upper]
+    }
+
     /// The IP protocol number.
     pub const fn protocol(&self) -> u8 {
         self.protocol
     }
+}
+
+/// A number that all packets of a flow have in common, whichever way they go; of fragments, all between two addresses. Of
+/// what has no addresses it is 0.
+pub fn flow_hash(bytes: &[u8], layout: &Layout) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    if let Some(key) = FlowKey::of(bytes, layout) {
+        key.hash(&mut hasher);
+        return hasher.finish();
+    }
+    let addr = |end| read_addr(bytes, layout, end);
+    let (Some(src), Some(dst)) = (addr(Endpoint::Source), addr(Endpoint::Destination)) else { return 0 };
+    (src.min(dst), src.max(dst)).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Whether a packet stays within its host by its addresses alone: 127/8, ::1, or both equal.
@@ -57,12 +77,19 @@ mod tests {
         assert!(!key(&back).1);
         assert_ne!(key(&other).0, key(&there).0);
         assert_eq!(key(&other).0.protocol(), 17);
+        let hash = |bytes: &[u8]| flow_hash(bytes, &Layout::parse(bytes).unwrap());
+        assert_eq!(hash(&there), hash(&back));
+        assert_ne!(hash(&there), hash(&other));
     }
 
     #[test]
     fn fragments_have_none() {
         let mut packet = Builder::ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(9, 1).build().unwrap();
         packet[6] = 0x20;
-        assert_eq!(FlowKey::of(&packet, &Layout::parse(&packet).unwrap()), None);
+        let layout = Layout::parse(&packet).unwrap();
+        assert_eq!(FlowKey::of(&packet, &layout), None);
+        let hash = flow_hash(&packet, &layout);
+        packet[20..24].copy_from_slice(&[1, 2, 3, 4]);
+        assert_eq!(flow_hash(&packet, &layout), hash, "the ports of a first fragment take no part");
     }
 }

@@ -13,6 +13,9 @@ from collections.abc import Generator
 import hypothesis
 import pytest
 
+#: The fixture `engine`, as users have it.
+pytest_plugins = ["oxidivert.testing"]
+
 hypothesis.settings.register_profile("fast", max_examples=100, deadline=None)
 hypothesis.settings.register_profile("slow", max_examples=5000, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("OXIDIVERT_HYPOTHESIS", "fast"))

@@ -11,8 +11,6 @@ import oxidivert as od
 import pytest
 from samples import EACH_PROTOCOL, TIME_NS, V6, icmp, pcap, read_pcap, tcp, udp
 
-pytest_plugins = ["oxidivert.testing"]
-
 PACKETS = [tcp(b"one"), udp(b"two"), tcp(b"three", dst_port=443, **V6), icmp(b"four"), udp(b"five", **V6)]
 NO_TCP = "the packet has no tcp header; no packet was changed; leave such packets out with a mask"
 

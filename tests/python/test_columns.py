@@ -11,8 +11,6 @@ import oxidivert as od
 import pytest
 from samples import EACH_PROTOCOL, V6, pcap, tcp, udp
 
-pytest_plugins = ["oxidivert.testing"]
-
 WHERE = "on Windows: " if sys.platform == "win32" else ""
 np = pytest.importorskip("numpy", reason=f"{WHERE}numpy does not load under Wine")
 pa = pytest.importorskip("pyarrow")

@@ -1,4 +1,4 @@
-"""The README's code runs as it stands."""
+"""The code of the README and of the documentation runs as it stands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 from samples import PROJECT
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
+DOCUMENTS = [README, *(path.read_text(encoding="utf-8") for path in sorted((PROJECT / "docs").glob("*.md")))]
+EXAMPLES = [code for text in DOCUMENTS for code in re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S)]
 CAPTURE = PROJECT / "examples" / "traffic.pcapng"
 
 

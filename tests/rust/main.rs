@@ -25,6 +25,7 @@ mod filter_warnings;
 #[path = "../fuzz/checks.rs"]
 mod fuzz_checks;
 mod fuzz_replay;
+mod handle;
 mod helper_vectors;
 mod packet_build;
 mod packet_edits;

@@ -8,7 +8,8 @@ use super::place::{Place, Places, State, Template};
 use crate::address::{Flags, Parameter};
 use crate::backend::{Ending, Error, ErrorCode, OpenOptions, Received, Statistics, Warning};
 use crate::batch::{Batch, Origin, PacketRef, Token};
-use crate::engine::{Ladder, Rank};
+use crate::engine::{Bypasses, Ladder, Rank};
+use crate::packet::FlowKey;
 use std::collections::VecDeque;
 use std::error::Error as StdError;
 
@@ -45,6 +46,8 @@ pub(super) struct Chain {
     /// A record that the capture is at and that was not yet taken.
     looked_ahead: Option<RecordMeta>,
     warned_links: Vec<i32>,
+    /// When the last packet was captured, in ticks.
+    last_timestamp: i64,
     pub(super) warnings: Vec<Warning>,
 }
 
@@ -64,6 +67,7 @@ impl Chain {
             is_aborted: false,
             failure: None,
             looked_ahead: None,
+            last_timestamp: 0,
             warned_links: Vec::new(),
             warnings: Vec::new(),
         }
@@ -97,6 +101,7 @@ impl Chain {
                 layer: options.layer,
                 flags: options.flags,
                 filter: options.filter,
+                bypasses: Bypasses::default(),
                 queue: VecDeque::new(),
                 statistics: Statistics::default(),
                 is_woken: false,
@@ -110,6 +115,13 @@ impl Chain {
 
     pub(super) fn member(&mut self, id: Rank) -> Result<&mut Member, Error> {
         self.members.get_mut(id).ok_or_else(Error::closed)
+    }
+
+    /// Lets a flow pass a handle unseen from the next record on; the time is that of the last one. False if too many pass.
+    pub(super) fn bypass(&mut self, id: Rank, flow: FlowKey) -> Result<bool, Error> {
+        let now = self.last_timestamp;
+        let member = self.member(id)?;
+        Ok(member.takes_packets() && member.bypasses.insert(flow, now))
     }
 
     fn has_queued(&self) -> bool {
@@ -219,6 +231,7 @@ impl Chain {
             return self.pass(&meta);
         };
         let is_outbound = traveller.address.outbound();
+        self.last_timestamp = traveller.address.timestamp();
         let packet_len = traveller.bytes.len();
         let token = self.places.new_token();
         let start = self.places.held.len();

@@ -10,7 +10,7 @@ use crate::backend::{
 use crate::batch::{Batch, Origin, PacketRef, Record, Token};
 use crate::engine::{Rank, repair, verify_sending};
 use crate::filter::Filter;
-use crate::packet::Layout;
+use crate::packet::{FlowKey, Layout};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -148,6 +148,10 @@ impl Backend for ReplayEnd {
     fn set_filter(&self, filter: Arc<Filter>) -> Result<(), Error> {
         self.shared.lock().member(self.id)?.filter = filter;
         Ok(())
+    }
+
+    fn bypass(&self, flow: FlowKey) -> Result<bool, Error> {
+        self.shared.lock().bypass(self.id, flow)
     }
 
     fn statistics(&self) -> Statistics {

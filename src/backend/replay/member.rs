@@ -5,7 +5,7 @@ use super::place::State;
 use crate::address::{Address, Flags, Layer, Parameter};
 use crate::backend::Statistics;
 use crate::batch::{Batch, Origin, PacketRef, Token};
-use crate::engine::{Ladder, Rank};
+use crate::engine::{Bypasses, Ladder, Rank};
 use crate::filter::Filter;
 use crate::packet::{self, Endpoint, Layout};
 use std::collections::VecDeque;
@@ -30,6 +30,7 @@ pub(super) struct Member {
     pub(super) layer: Layer,
     pub(super) flags: Flags,
     pub(super) filter: Arc<Filter>,
+    pub(super) bypasses: Bypasses,
     pub(super) queue: VecDeque<Entry>,
     pub(super) statistics: Statistics,
     pub(super) is_woken: bool,
@@ -40,7 +41,7 @@ pub(super) struct Member {
 
 impl Member {
     /// Whether packets are offered to it.
-    fn takes_packets(&self) -> bool {
+    pub(super) fn takes_packets(&self) -> bool {
         !self.has_ended_receiving && !self.flags.has(Flags::SEND_ONLY)
     }
 }
@@ -114,6 +115,12 @@ pub(super) fn descend(
             address.set_loopback(false);
         }
         member.statistics.seen += 1;
+        if !member.bypasses.is_empty()
+            && member.bypasses.lets_pass(traveller.bytes, &traveller.layout, address.timestamp())
+        {
+            member.statistics.bypassed += 1;
+            continue;
+        }
         let packet = PacketRef { bytes: traveller.bytes, layout: &traveller.layout, address: &address };
         if !member.filter.matches(packet) {
             continue;

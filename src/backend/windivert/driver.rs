@@ -101,8 +101,7 @@ mod system {
 
 /// Why there is no driver here.
 pub const MISSING: &str = if cfg!(windows) {
-    "WinDivert's signed driver exists for Windows on x86-64 only, in a 64-bit Python; work on captures with Replay, or in \
-     process with Engine"
+    "WinDivert's signed driver exists for Windows on x86-64 only, and this Python is for another processor"
 } else {
     "the WinDivert driver exists on Windows only"
 };

@@ -1,0 +1,323 @@
+//! nftables by raw netlink: transactions, and the few expressions that rules here consist of.
+//!
+//! Source: `linux/netfilter/nf_tables.h`. A transaction is applied as a whole or not at all, and answered before the call
+//! that sends it returns.
+use super::netlink::{Attributes, Messages, Writer, flag, subsystem};
+use super::sys::{self, Descriptor};
+use std::io::{Error, Result};
+
+/// The family of tables that see both IP versions.
+pub(super) const INET: u8 = 1;
+/// A table that goes when its maker's socket does, and that nobody else changes.
+const TABLE_OWNED: u32 = 2;
+
+/// Numbers of messages.
+mod message {
+    pub(super) const BATCH_BEGIN: u16 = 16;
+    pub(super) const BATCH_END: u16 = 17;
+    pub(super) const NEW_TABLE: u8 = 0;
+    pub(super) const DELETE_TABLE: u8 = 2;
+    pub(super) const NEW_CHAIN: u8 = 3;
+    pub(super) const NEW_RULE: u8 = 6;
+    pub(super) const GET_RULE: u8 = 7;
+    pub(super) const DELETE_RULE: u8 = 8;
+}
+
+/// Where a base chain stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Hook {
+    Prerouting = 0,
+    Input = 1,
+    Forward = 2,
+    Output = 3,
+}
+
+/// What a rule reads of a packet's circumstances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum Meta {
+    Mark = 3,
+    InterfaceIn = 4,
+    InterfaceOut = 5,
+    Protocol = 16,
+}
+
+/// A part of a rule.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Expression {
+    /// Goes on if a number of 32 bits, masked, is this one or, unless `equal`, another one.
+    Compare { meta: Meta, mask: u32, value: u32, equal: bool },
+    /// Goes on if the protocol is this one.
+    Protocol(u8),
+    /// Goes on if an eBPF program accepts the packet.
+    Program(i32),
+    /// Counts.
+    Counter,
+    /// Hands the packet to a queue; without a listener it is dropped.
+    Queue(u16),
+    /// The same by way of the older tables' target, for kernels without the expression.
+    QueueTarget(u16),
+    /// Copies the packet to a log group, so many at a time.
+    Log { group: u16, threshold: u16 },
+    /// The same by way of the older tables' target.
+    LogTarget { group: u16, threshold: u16 },
+    /// Ends the chain; the packet goes on.
+    Accept,
+    /// Ends the packet.
+    Drop,
+    /// Keeps connection tracking away.
+    NoTrack,
+}
+
+/// Register 1, where numbers lie between the parts of a rule.
+const REGISTER: u32 = 1;
+/// Verdicts.
+const DROP: u32 = 0;
+const ACCEPT: u32 = 1;
+/// A Berkeley program that is given by its descriptor, as the match `bpf` takes it in revision 1.
+const PROGRAM_INFO_LEN: usize = 528;
+const PROGRAM_BY_DESCRIPTOR: u16 = 2;
+/// The log target's parameters: length to copy, group, threshold, flags, and room for a prefix.
+const LOG_INFO_LEN: usize = 80;
+/// How much of a packet is copied: everything.
+const LOG_LEN: u32 = 0xFFFF;
+
+impl Expression {
+    fn write(self, writer: &mut Writer) {
+        match self {
+            Self::Compare { meta, mask, value, equal } => {
+                load(writer, meta);
+                if mask != u32::MAX {
+                    wrap(writer, "bitwise", |writer| {
+                        writer.put_u32(1, REGISTER);
+                        writer.put_u32(2, REGISTER);
+                        writer.put_u32(3, 4);
+                        data(writer, 4, &mask.to_ne_bytes());
+                        data(writer, 5, &[0; 4]);
+                    });
+                }
+                compare(writer, &value.to_ne_bytes(), equal);
+            }
+            Self::Protocol(protocol) => {
+                load(writer, Meta::Protocol);
+                compare(writer, &[protocol], true);
+            }
+            Self::Program(descriptor) => {
+                let mut info = PROGRAM_BY_DESCRIPTOR.to_ne_bytes().to_vec();
+                info.extend_from_slice(&[0; 2]);
+                info.extend_from_slice(&descriptor.to_ne_bytes());
+                info.resize(PROGRAM_INFO_LEN, 0);
+                older(writer, "match", "bpf", 1, &info);
+            }
+            Self::Counter => wrap(writer, "counter", |_| {}),
+            Self::Queue(number) => wrap(writer, "queue", |writer| {
+                writer.put_u16(1, number);
+                writer.put_u16(2, 1);
+            }),
+            Self::QueueTarget(number) => {
+                let mut info = number.to_ne_bytes().to_vec();
+                info.extend_from_slice(&1_u16.to_ne_bytes());
+                info.resize(8, 0);
+                older(writer, "target", "NFQUEUE", 3, &info);
+            }
+            Self::Log { group, threshold } => wrap(writer, "log", |writer| {
+                writer.put_u16(1, group);
+                writer.put_u32(3, LOG_LEN);
+                writer.put_u16(4, threshold);
+            }),
+            Self::LogTarget { group, threshold } => {
+                let mut info = LOG_LEN.to_ne_bytes().to_vec();
+                info.extend_from_slice(&group.to_ne_bytes());
+                info.extend_from_slice(&threshold.to_ne_bytes());
+                // Bit 0: the length counts.
+                info.extend_from_slice(&1_u16.to_ne_bytes());
+                info.resize(LOG_INFO_LEN, 0);
+                older(writer, "target", "NFLOG", 0, &info);
+            }
+            Self::Accept => verdict(writer, ACCEPT),
+            Self::Drop => verdict(writer, DROP),
+            Self::NoTrack => wrap(writer, "notrack", |_| {}),
+        }
+    }
+}
+
+fn wrap(writer: &mut Writer, name: &str, fill: impl FnOnce(&mut Writer)) {
+    let element = writer.nest(1);
+    writer.put_text(1, name);
+    let body = writer.nest(2);
+    fill(writer);
+    writer.close(body);
+    writer.close(element);
+}
+
+fn data(writer: &mut Writer, kind: u16, value: &[u8]) {
+    let nest = writer.nest(kind);
+    writer.put(1, value);
+    writer.close(nest);
+}
+
+fn load(writer: &mut Writer, meta: Meta) {
+    wrap(writer, "meta", |writer| {
+        writer.put_u32(1, REGISTER);
+        writer.put_u32(2, meta as u32);
+    });
+}
+
+fn compare(writer: &mut Writer, value: &[u8], equal: bool) {
+    wrap(writer, "cmp", |writer| {
+        writer.put_u32(1, REGISTER);
+        writer.put_u32(2, u32::from(!equal));
+        data(writer, 3, value);
+    });
+}
+
+fn verdict(writer: &mut Writer, code: u32) {
+    wrap(writer, "immediate", |writer| {
+        writer.put_u32(1, 0);
+        let value = writer.nest(2);
+        let verdict = writer.nest(2);
+        writer.put_u32(1, code);
+        writer.close(verdict);
+        writer.close(value);
+    });
+}
+
+/// An extension of the older tables.
+fn older(writer: &mut Writer, kind: &str, name: &str, revision: u32, info: &[u8]) {
+    wrap(writer, kind, |writer| {
+        writer.put_text(1, name);
+        writer.put_u32(2, revision);
+        writer.put(3, info);
+    });
+}
+
+/// Changes that are applied together.
+pub(super) struct Transaction<'a> {
+    table: &'a str,
+    writer: Writer,
+    sequence: u32,
+}
+
+impl<'a> Transaction<'a> {
+    /// Changes of one table.
+    pub(super) fn new(table: &'a str) -> Self {
+        let mut writer = Writer::default();
+        writer.begin_raw(message::BATCH_BEGIN, 0, 0, 0, u16::from(subsystem::TABLES));
+        writer.finish();
+        Self { table, writer, sequence: 0 }
+    }
+
+    fn begin(&mut self, kind: u8, flags: u16) {
+        self.sequence += 1;
+        self.writer.begin(subsystem::TABLES, kind, flags, self.sequence, INET, 0);
+    }
+
+    /// Makes the table, owned by the socket that the transaction is sent by.
+    pub(super) fn new_table(&mut self, user_data: &[u8]) {
+        self.begin(message::NEW_TABLE, flag::CREATE);
+        self.writer.put_text(1, self.table);
+        self.writer.put_u32(2, TABLE_OWNED);
+        self.writer.put(6, user_data);
+        self.writer.finish();
+    }
+
+    /// Removes the table with all that is in it.
+    pub(super) fn delete_table(&mut self) {
+        self.begin(message::DELETE_TABLE, 0);
+        self.writer.put_text(1, self.table);
+        self.writer.finish();
+    }
+
+    /// Makes a chain; one without a hook is only there to hold what its rules' user data says.
+    pub(super) fn new_chain(&mut self, name: &str, hook: Option<(Hook, i32)>) {
+        self.begin(message::NEW_CHAIN, flag::CREATE);
+        self.writer.put_text(1, self.table);
+        self.writer.put_text(3, name);
+        if let Some((hook, priority)) = hook {
+            let nest = self.writer.nest(4);
+            self.writer.put_u32(1, hook as u32);
+            self.writer.put_u32(2, priority as u32);
+            self.writer.close(nest);
+            self.writer.put_u32(5, ACCEPT);
+            self.writer.put_text(7, "filter");
+        }
+        self.writer.finish();
+    }
+
+    /// Appends a rule.
+    pub(super) fn new_rule(&mut self, chain: &str, expressions: &[Expression], user_data: &[u8]) {
+        self.begin(message::NEW_RULE, flag::CREATE | flag::APPEND);
+        self.writer.put_text(1, self.table);
+        self.writer.put_text(2, chain);
+        if !expressions.is_empty() {
+            let nest = self.writer.nest(4);
+            for expression in expressions {
+                expression.write(&mut self.writer);
+            }
+            self.writer.close(nest);
+        }
+        if !user_data.is_empty() {
+            self.writer.put(7, user_data);
+        }
+        self.writer.finish();
+    }
+
+    /// Removes all rules of a chain.
+    pub(super) fn flush_chain(&mut self, chain: &str) {
+        self.begin(message::DELETE_RULE, 0);
+        self.writer.put_text(1, self.table);
+        self.writer.put_text(2, chain);
+        self.writer.finish();
+    }
+
+    /// Has the kernel apply everything, or nothing and tell the first failure.
+    pub(super) fn commit(mut self, socket: &Descriptor) -> Result<()> {
+        self.writer.begin_raw(message::BATCH_END, 0, 0, 0, u16::from(subsystem::TABLES));
+        self.writer.finish();
+        sys::send(socket, self.writer.bytes())?;
+        // Failures are reported before the call returns; success is silent.
+        let mut failure = None;
+        answers(socket, |message| {
+            if let Some(number) = message.report.filter(|number| *number != 0) {
+                failure.get_or_insert(number);
+            }
+        })?;
+        failure.map_or(Ok(()), |number| Err(Error::from_raw_os_error(number)))
+    }
+}
+
+/// Reads what the kernel has answered so far.
+fn answers(socket: &Descriptor, mut visit: impl FnMut(&super::netlink::Message<'_>)) -> Result<()> {
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match sys::receive(socket, &mut buffer, false) {
+            Ok(len) => Messages::new(buffer.get(..len).unwrap_or_default()).for_each(|message| visit(&message)),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// How many packets the counters in a chain's rules have counted.
+pub(super) fn counted(socket: &Descriptor, table: &str, chain: &str) -> Result<u64> {
+    let mut writer = Writer::default();
+    writer.begin(subsystem::TABLES, message::GET_RULE, flag::DUMP, 1, INET, 0);
+    writer.put_text(1, table);
+    writer.put_text(2, chain);
+    writer.finish();
+    sys::send(socket, writer.bytes())?;
+    let mut packets = 0;
+    answers(socket, |message| {
+        let list = message.attributes.get(4).map(Attributes::within);
+        for (_, element) in list.into_iter().flatten() {
+            let element = Attributes::within(element);
+            if element.get_text(1) == Some("counter") {
+                let counter = element.get(2).and_then(|body| Attributes::within(body).get(2));
+                packets += counter.and_then(|bytes| bytes.first_chunk().copied()).map_or(0, u64::from_be_bytes);
+            }
+        }
+    })?;
+    Ok(packets)
+}

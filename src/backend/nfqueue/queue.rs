@@ -1,0 +1,277 @@
+//! The kernel's packet queues by raw netlink: making one, reading packets, and answering them.
+//!
+//! Source: `linux/netfilter/nfnetlink_queue.h`.
+use super::netlink::{Message, Messages, Writer, flag, subsystem};
+use super::nft::Hook;
+use super::sys::{self, Descriptor};
+use crate::packet::field::{array, be32, u8_at};
+use std::io::{Error, ErrorKind, Result};
+
+/// Numbers of messages.
+mod message {
+    pub(super) const PACKET: u8 = 0;
+    pub(super) const VERDICT: u8 = 1;
+    pub(super) const CONFIG: u8 = 2;
+    pub(super) const VERDICT_UP_TO: u8 = 3;
+}
+
+/// Numbers of a packet's attributes.
+mod attribute {
+    pub(super) const HEADER: u16 = 1;
+    pub(super) const VERDICT: u16 = 2;
+    pub(super) const MARK: u16 = 3;
+    pub(super) const TIMESTAMP: u16 = 4;
+    pub(super) const INTERFACE_IN: u16 = 5;
+    pub(super) const INTERFACE_OUT: u16 = 6;
+    pub(super) const PAYLOAD: u16 = 10;
+    pub(super) const WHOLE_LEN: u16 = 13;
+    pub(super) const INFO: u16 = 14;
+}
+
+/// Numbers of a configuration's attributes.
+mod config {
+    pub(super) const COMMAND: u16 = 1;
+    pub(super) const PARAMETERS: u16 = 2;
+    pub(super) const LENGTH: u16 = 3;
+    pub(super) const MASK: u16 = 4;
+    pub(super) const FLAGS: u16 = 5;
+    pub(super) const BIND: u8 = 1;
+    pub(super) const UNBIND: u8 = 2;
+    pub(super) const COPY_PACKET: u8 = 2;
+    /// Large segments as they are.
+    pub(super) const SEGMENTS: u32 = 4;
+}
+
+/// Bits of what is known of a packet's checksums.
+const CHECKSUM_OPEN: u32 = 1;
+
+/// The largest payload that fits a message.
+pub(super) const PAYLOAD_MAX: usize = 65531;
+/// Room for one message: the payload, and what is told beside it.
+pub(super) const MESSAGE_MAX: usize = 0x1_1000;
+
+/// The first queue number that is tried, far from those that people choose.
+const FIRST_NUMBER: u16 = 0x4000;
+/// How many are tried.
+const NUMBERS: u16 = 0x8000;
+
+/// A queue that this process listens to.
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub(super) socket: Descriptor,
+    pub(super) number: u16,
+}
+
+/// What happens to a packet that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum Verdict {
+    Drop = 0,
+    Accept = 1,
+}
+
+/// A packet that waits for its verdict.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting<'a> {
+    pub(super) id: u32,
+    pub(super) hook: Hook,
+    pub(super) mark: u32,
+    /// When it came, in nanoseconds since the Unix epoch, where the kernel tells it.
+    pub(super) time_ns: Option<i64>,
+    pub(super) interface_in: u32,
+    pub(super) interface_out: u32,
+    pub(super) bytes: &'a [u8],
+    /// Some bytes at its end are not there.
+    pub(super) is_cut: bool,
+    /// The transport checksum is still to be computed.
+    pub(super) has_open_checksum: bool,
+}
+
+/// Something that came from a queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Event<'a> {
+    Packet(Waiting<'a>),
+    /// A request failed: the number that was sent with it.
+    Failure(u32),
+}
+
+impl Queue {
+    /// Makes a queue with a number that nobody has in this network namespace, of so many packets and bytes.
+    pub(super) fn open(length: u32, buffer: i32) -> Result<Self> {
+        let socket = sys::netlink(&[])?;
+        // What does not fit is dropped and counted by the kernel; the socket need not fail as well.
+        sys::set_option(&socket, libc::SOL_NETLINK, libc::NETLINK_NO_ENOBUFS, 1)?;
+        sys::set_receive_buffer(&socket, buffer);
+        sys::set_send_buffer(&socket, SEND_BUFFER);
+        let mut queue = Self { socket, number: 0 };
+        let start = sys::process_id() as u16;
+        for step in 0..NUMBERS {
+            queue.number = FIRST_NUMBER + start.wrapping_add(step) % NUMBERS;
+            match queue.configure(|writer| writer.put(config::COMMAND, &[config::BIND, 0, 0, 0])) {
+                Ok(()) => break,
+                // Somebody else listens, unless the rights are missing: then the first rule will tell.
+                Err(error) if error.kind() == ErrorKind::PermissionDenied && step + 1 < NUMBERS && step < 64 => {}
+                Err(error) => return Err(error),
+            }
+        }
+        queue.configure(|writer| {
+            let mut parameters = 0xFFFF_u32.to_be_bytes().to_vec();
+            parameters.push(config::COPY_PACKET);
+            writer.put(config::PARAMETERS, &parameters);
+            writer.put_u32(config::FLAGS, config::SEGMENTS);
+            writer.put_u32(config::MASK, config::SEGMENTS);
+            writer.put_u32(config::LENGTH, length);
+        })?;
+        Ok(queue)
+    }
+
+    /// Gives the number up; the kernel drops what still waits.
+    pub(super) fn release(&self) -> Result<()> {
+        self.configure(|writer| writer.put(config::COMMAND, &[config::UNBIND, 0, 0, 0]))
+    }
+
+    fn configure(&self, fill: impl FnOnce(&mut Writer)) -> Result<()> {
+        let mut writer = Writer::default();
+        writer.begin(subsystem::QUEUE, message::CONFIG, flag::ACK, 0, 0, self.number);
+        fill(&mut writer);
+        writer.finish();
+        sys::send(&self.socket, writer.bytes())?;
+        let mut buffer = [0; 4096];
+        loop {
+            let len = sys::receive(&self.socket, &mut buffer, true)?;
+            for message in Messages::new(buffer.get(..len).unwrap_or_default()) {
+                match message.report {
+                    Some(0) => return Ok(()),
+                    Some(number) => return Err(Error::from_raw_os_error(number)),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    /// Appends a verdict. A failure comes back under the packet's number.
+    pub(super) fn answer(&self, writer: &mut Writer, id: u32, verdict: Verdict, change: Option<(&[u8], Option<u32>)>) {
+        writer.begin(subsystem::QUEUE, message::VERDICT, 0, id, 0, self.number);
+        let header = u64::from(verdict as u32) << 32 | u64::from(id);
+        writer.put(attribute::VERDICT, &header.to_be_bytes());
+        if let Some((bytes, mark)) = change {
+            if let Some(mark) = mark {
+                writer.put_u32(attribute::MARK, mark);
+            }
+            writer.put(attribute::PAYLOAD, bytes);
+        }
+        writer.finish();
+    }
+
+    /// Appends that everything that waits is accepted, up to this packet.
+    pub(super) fn accept_up_to(&self, writer: &mut Writer, id: u32) {
+        writer.begin(subsystem::QUEUE, message::VERDICT_UP_TO, 0, id, 0, self.number);
+        let header = u64::from(Verdict::Accept as u32) << 32 | u64::from(id);
+        writer.put(attribute::VERDICT, &header.to_be_bytes());
+        writer.finish();
+    }
+
+    /// Sends the verdicts that were appended, and forgets them.
+    pub(super) fn flush(&self, writer: &mut Writer) -> Result<()> {
+        if writer.bytes().is_empty() {
+            return Ok(());
+        }
+        let sent = sys::send(&self.socket, writer.bytes());
+        writer.clear();
+        sent.map(|_| ())
+    }
+}
+
+/// Bytes of verdicts that are sent at once at most, and what the socket takes.
+pub(super) const FLUSH_AT: usize = 1 << 18;
+const SEND_BUFFER: i32 = 1 << 20;
+
+/// What a message of a queue says.
+#[inline]
+pub(super) fn event<'a>(message: &Message<'a>) -> Option<Event<'a>> {
+    if let Some(number) = message.report {
+        return (number != 0).then_some(Event::Failure(message.sequence));
+    }
+    if !message.is(subsystem::QUEUE, message::PACKET) {
+        return None;
+    }
+    let (mut id, mut hook, mut mark, mut time_ns, mut whole_len) = (None, 0, 0, None, 0);
+    let (mut interface_in, mut interface_out, mut info) = (0, 0, 0);
+    let mut bytes: &[u8] = &[];
+    for (kind, value) in message.attributes.clone() {
+        let number = || be32(value, 0).unwrap_or(0);
+        match kind {
+            attribute::HEADER => {
+                id = be32(value, 0);
+                hook = u8_at(value, 6).unwrap_or(0);
+            }
+            attribute::MARK => mark = number(),
+            attribute::TIMESTAMP => time_ns = timestamp(value),
+            attribute::INTERFACE_IN => interface_in = number(),
+            attribute::INTERFACE_OUT => interface_out = number(),
+            attribute::PAYLOAD => bytes = value,
+            attribute::WHOLE_LEN => whole_len = number(),
+            attribute::INFO => info = number(),
+            _ => {}
+        }
+    }
+    let hook = match hook {
+        0 => Hook::Prerouting,
+        1 => Hook::Input,
+        2 => Hook::Forward,
+        _ => Hook::Output,
+    };
+    Some(Event::Packet(Waiting {
+        id: id?,
+        hook,
+        mark,
+        time_ns,
+        interface_in,
+        interface_out,
+        bytes,
+        is_cut: whole_len as usize > bytes.len(),
+        has_open_checksum: info & CHECKSUM_OPEN != 0,
+    }))
+}
+
+/// Seconds and microseconds.
+fn timestamp(value: &[u8]) -> Option<i64> {
+    let seconds = array(value, 0).map(i64::from_be_bytes)?;
+    let microseconds = array(value, 8).map(i64::from_be_bytes)?;
+    seconds.checked_mul(1_000_000_000)?.checked_add(microseconds.checked_mul(1000)?)
+}
+
+/// What the kernel has counted of a queue: packets that did not fit, and messages that did not.
+pub(super) fn losses(number: u16) -> (u64, u64) {
+    let text = std::fs::read_to_string("/proc/net/netfilter/nfnetlink_queue").unwrap_or_default();
+    let own = text.lines().find_map(|line| {
+        let columns: Vec<u64> = line.split_whitespace().map_while(|word| word.parse().ok()).collect();
+        (columns.first() == Some(&u64::from(number))).then_some(columns)
+    });
+    let column = |at: usize| own.as_ref().and_then(|columns| columns.get(at)).copied().unwrap_or(0);
+    (column(5), column(6))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_is_read_with_all_that_is_told_of_it() {
+        let mut writer = Writer::default();
+        writer.begin(subsystem::QUEUE, message::PACKET, 0, 0, 2, 9);
+        writer.put(attribute::HEADER, &[0, 0, 1, 2, 8, 0, 3]);
+        writer.put_u32(attribute::MARK, 77);
+        writer.put(attribute::TIMESTAMP, &[[0, 0, 0, 0, 0, 0, 0, 5], [0, 0, 0, 0, 0, 0, 0, 7]].concat());
+        writer.put_u32(attribute::INTERFACE_OUT, 4);
+        writer.put_u32(attribute::INFO, 1);
+        writer.put_u32(attribute::WHOLE_LEN, 30);
+        writer.put(attribute::PAYLOAD, &[0x45, 0, 0]);
+        writer.finish();
+        let message = Messages::new(writer.bytes()).next().unwrap();
+        let Some(Event::Packet(waiting)) = event(&message) else { panic!("no packet") };
+        assert_eq!((waiting.id, waiting.hook, waiting.mark), (0x102, Hook::Output, 77));
+        assert_eq!((waiting.time_ns, waiting.interface_in, waiting.interface_out), (Some(5_000_007_000), 0, 4));
+        assert_eq!((waiting.bytes, waiting.is_cut, waiting.has_open_checksum), (&[0x45, 0, 0][..], true, true));
+    }
+}

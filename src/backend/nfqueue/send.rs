@@ -1,0 +1,196 @@
+//! Packets that programs send: what goes back as it came, what goes back changed, and what is new.
+use super::arrival::LOOPBACK;
+use super::carrier::Way;
+use super::fault::fault;
+use super::netlink::Writer;
+use super::queue::{FLUSH_AT, PAYLOAD_MAX, Queue, Verdict};
+use super::state::State;
+use super::sys;
+use super::token;
+use crate::address::{Address, Layer};
+use crate::batch::{Batch, Origin, Record, Token};
+use crate::engine::{Error, ErrorCode, Mask, SendError, repair, verify_lens, verify_sending};
+use std::time::{Duration, Instant};
+
+/// How long a new packet may take to come to its place.
+const CARRIER_TIME: Duration = Duration::from_millis(200);
+/// So many new packets are on their way at most.
+const CARRIERS_MAX: usize = 256;
+
+impl State {
+    /// Sends the packets of a batch that `mask` selects. A hard error ends it; what the stack refuses is left out, and told
+    /// at the end.
+    pub(super) fn send(&mut self, queue: &Queue, batch: &Batch, mask: Mask<'_>, now: i64) -> Result<usize, SendError> {
+        verify_sending(self.has_ended_sending, self.flags, self.layer)
+            .inspect_err(|_| self.statistics.errors += batch.len() as u64)?;
+        let mut sent = 0;
+        let mut failure = None;
+        let mut run = Run::default();
+        for (index, record) in batch.records().iter().enumerate() {
+            if mask.is_some_and(|mask| mask.get(index) != Some(&true)) {
+                continue;
+            }
+            let bytes = batch.bytes(index).unwrap_or_default();
+            match self.send_record(queue, record, bytes, &mut run, now) {
+                Ok(()) => {
+                    sent += 1;
+                    self.statistics.modified += u64::from(record.changed);
+                }
+                Err(error) => {
+                    self.statistics.errors += 1;
+                    let is_hard = error.code() != ErrorCode::HostUnreachable;
+                    failure = Some(error);
+                    if is_hard {
+                        break;
+                    }
+                }
+            }
+        }
+        run.end(queue, &mut self.answers);
+        self.statistics.sent += sent as u64;
+        let settled = self
+            .settle_carriers(queue, 0, now)
+            .and_then(|()| queue.flush(&mut self.answers).map_err(|error| fault("answering the kernel", error)));
+        match failure.map_or(settled, Err) {
+            Ok(()) => Ok(sent),
+            Err(error) => Err(SendError { sent, error }),
+        }
+    }
+
+    fn send_record(
+        &mut self,
+        queue: &Queue,
+        record: &Record,
+        bytes: &[u8],
+        run: &mut Run,
+        now: i64,
+    ) -> Result<(), Error> {
+        let received = match record.origin {
+            Origin::Received(token) => Some(token),
+            Origin::Injected(_) => None,
+        };
+        let is_oldest = received.is_some_and(|token| self.held.oldest() == Some(token::id(token)));
+        let held = received.filter(|token| self.held.take(token::id(*token)));
+        if let Some(token) = held
+            && !record.changed
+        {
+            if is_oldest {
+                run.last = Some(token::id(token));
+                return Ok(());
+            }
+            run.end(queue, &mut self.answers);
+            queue.answer(&mut self.answers, token::id(token), Verdict::Accept, None);
+            return self.flush_if_many(queue);
+        }
+        run.end(queue, &mut self.answers);
+        let outcome = self.send_changed(queue, record, bytes, received, held, now);
+        if let (Err(_), Some(token)) = (&outcome, held) {
+            // What cannot go on does not stay either.
+            queue.answer(&mut self.answers, token::id(token), Verdict::Drop, None);
+        }
+        outcome
+    }
+
+    /// Sends a packet that is not what the kernel has: as the verdict on it, if it is `held` and goes on from its place,
+    /// else as a new one.
+    fn send_changed(
+        &mut self,
+        queue: &Queue,
+        record: &Record,
+        bytes: &[u8],
+        received: Option<Token>,
+        held: Option<Token>,
+        now: i64,
+    ) -> Result<(), Error> {
+        if received.is_some_and(token::is_cut) {
+            let message = format!(
+                "the packet is longer than {PAYLOAD_MAX} bytes and was not received whole; it can be sent unchanged or \
+                 dropped"
+            );
+            return Err(Error::new(ErrorCode::InsufficientBuffer, message));
+        }
+        let total_len = record.layout.total_len();
+        verify_lens(bytes, total_len)?;
+        if total_len > PAYLOAD_MAX {
+            let message = format!("a packet that is sent has at most {PAYLOAD_MAX} bytes, this one has {total_len}");
+            return Err(Error::new(ErrorCode::InsufficientBuffer, message));
+        }
+        let mut repaired = bytes.get(..total_len).unwrap_or(bytes).to_vec();
+        let layout = record.layout.without_rest();
+        self.statistics.checksums_computed += repair(&mut repaired, Some(&layout), &record.address)?;
+        let Some(token) = held else { return self.inject(queue, &repaired, &record.address, now) };
+        if is_in_place(token, &record.address, self.layer) {
+            queue.answer(&mut self.answers, token::id(token), Verdict::Accept, Some((&repaired, None)));
+            return self.flush_if_many(queue);
+        }
+        self.inject(queue, &repaired, &record.address, now)?;
+        queue.answer(&mut self.answers, token::id(token), Verdict::Drop, None);
+        Ok(())
+    }
+
+    /// Sends a new packet.
+    fn inject(&mut self, queue: &Queue, bytes: &[u8], address: &Address, now: i64) -> Result<(), Error> {
+        if self.carriers.under_way() >= CARRIERS_MAX {
+            self.settle_carriers(queue, CARRIERS_MAX / 2, now)?;
+        }
+        let way = if self.layer == Layer::Network && address.outbound() {
+            Way::Out
+        } else {
+            Way::In(match address.interface_index() {
+                0 => LOOPBACK,
+                index => index,
+            })
+        };
+        self.carriers.launch(bytes, way)
+    }
+
+    /// Waits until no more than `most` new packets are on their way, and takes what comes meanwhile.
+    fn settle_carriers(&mut self, queue: &Queue, most: usize, now: i64) -> Result<(), Error> {
+        if self.carriers.under_way() <= most {
+            return Ok(());
+        }
+        let broken = |error| fault("reading the kernel's queue", error);
+        let deadline = Instant::now() + CARRIER_TIME;
+        loop {
+            self.take(queue, None, now).map_err(broken)?;
+            queue.flush(&mut self.answers).map_err(broken)?;
+            if self.carriers.under_way() <= most {
+                return Ok(());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let lost = self.carriers.give_up();
+                let message = format!("{lost} new packets were taken by the network stack or a firewall on their way");
+                return Err(Error::new(ErrorCode::HostUnreachable, message));
+            }
+            sys::wait_readable(&[&queue.socket], Some(left)).map_err(broken)?;
+        }
+    }
+
+    fn flush_if_many(&mut self, queue: &Queue) -> Result<(), Error> {
+        if self.answers.bytes().len() < FLUSH_AT {
+            return Ok(());
+        }
+        queue.flush(&mut self.answers).map_err(|error| fault("answering the kernel", error))
+    }
+}
+
+/// Packets that go on unchanged, each of them the oldest that waits, so that one message answers for all.
+#[derive(Default)]
+struct Run {
+    last: Option<u32>,
+}
+
+impl Run {
+    fn end(&mut self, queue: &Queue, answers: &mut Writer) {
+        if let Some(id) = self.last.take() {
+            queue.accept_up_to(answers, id);
+        }
+    }
+}
+
+/// Whether a changed packet goes on from where it was taken.
+fn is_in_place(token: Token, address: &Address, layer: Layer) -> bool {
+    let keeps_direction = layer == Layer::NetworkForward || address.outbound() == token::is_outbound(token);
+    keeps_direction && token::is_at(token, address.interface_index())
+}

@@ -1,0 +1,297 @@
+//! What one lock guards of a handle: what was taken from the kernel, and what is to be answered.
+use super::arrival::{Arrival, arrival};
+use super::backlog::Backlog;
+use super::carrier::Carriers;
+use super::held::Held;
+use super::netlink::{Messages, Writer};
+use super::queue::{Event, FLUSH_AT, MESSAGE_MAX, Queue, Verdict, Waiting, event};
+use super::sys::Inbox;
+use super::token;
+use crate::address::{Flags, Layer};
+use crate::batch::{Batch, Origin, PacketRef, Token};
+use crate::engine::{Bypasses, Loss, OpenOptions, Overload, Statistics, time_ns};
+use crate::filter::Filter;
+use crate::packet::FlowKey;
+use std::io::Result;
+use std::sync::Arc;
+
+/// How many messages are taken from the kernel in one call.
+const AT_ONCE: usize = 64;
+/// So many calls take what is there at most, so that a flood does not keep the program from its packets.
+const CALLS_MAX: usize = 64;
+/// How long what does not fit the program's batch may stay in the kernel, in ticks: 5 ms.
+const LOOK_AGAIN: i64 = 50_000;
+
+pub(super) struct State {
+    pub(super) layer: Layer,
+    pub(super) flags: Flags,
+    on_overload: Overload,
+    pub(super) filter: Arc<Filter>,
+    pub(super) backlog: Backlog,
+    pub(super) carriers: Carriers,
+    pub(super) bypasses: Bypasses,
+    pub(super) statistics: Statistics,
+    pub(super) answers: Writer,
+    pub(super) held: Held,
+    inbox: Inbox,
+    looked: i64,
+    pub(super) has_ended_receiving: bool,
+    pub(super) has_ended_sending: bool,
+    pub(super) is_closed: bool,
+}
+
+impl State {
+    pub(super) fn new(options: &OpenOptions, queue: &Queue) -> Self {
+        Self {
+            layer: options.layer,
+            flags: options.flags,
+            on_overload: options.on_overload,
+            filter: Arc::clone(&options.filter),
+            backlog: Backlog::new(options.layer),
+            carriers: Carriers::new(queue.number),
+            bypasses: Bypasses::default(),
+            statistics: Statistics::default(),
+            answers: Writer::default(),
+            held: Held::default(),
+            inbox: Inbox::new(AT_ONCE, MESSAGE_MAX),
+            looked: 0,
+            has_ended_receiving: false,
+            has_ended_sending: false,
+            is_closed: false,
+        }
+    }
+
+    /// Whether what is received can be sent on.
+    const fn can_send(&self) -> bool {
+        self.flags.0 & (Flags::RECV_ONLY.0 | Flags::SNIFF.0) == 0
+    }
+
+    /// Takes packets from the kernel and hands up to `limit` out, the oldest first; how many.
+    pub(super) fn receive(&mut self, queue: &Queue, batch: &mut Batch, limit: usize, now: i64) -> Result<usize> {
+        let before = batch.len();
+        self.take(queue, Some((batch, limit)), now)?;
+        self.expire(queue, now);
+        let room = limit - (batch.len() - before).min(limit);
+        let can_send = self.can_send();
+        let Self { backlog, held, answers, .. } = self;
+        backlog.hand_out(batch, room, |token| {
+            if !can_send {
+                return Origin::Injected(None);
+            }
+            note_held(queue, held, answers, token);
+            Origin::Received(token)
+        });
+        queue.flush(&mut self.answers)?;
+        let count = batch.len() - before;
+        self.statistics.received += count as u64;
+        Ok(count)
+    }
+
+    /// Takes what the kernel has, directly to the program's batch while nothing older waits, else to the backlog.
+    pub(super) fn take(&mut self, queue: &Queue, mut direct: Option<(&mut Batch, usize)>, now: i64) -> Result<()> {
+        // A program that is busy takes its batch; the rest is looked through now and then, so that what is too much is
+        // dropped here, oldest first, rather than by the kernel.
+        let is_due =
+            now.abs_diff(self.looked) >= LOOK_AGAIN as u64 || direct.is_none() || self.carriers.under_way() > 0;
+        let first = direct.as_ref().map_or(0, |(batch, _)| batch.len());
+        let mut inbox = std::mem::replace(&mut self.inbox, Inbox::new(0, 1));
+        let mut outcome = Ok(());
+        for _ in 0..CALLS_MAX {
+            let room = direct.as_ref().map_or(0, |(batch, limit)| limit.saturating_sub(batch.len() - first));
+            let fits = if self.backlog.is_empty() { room } else { 0 };
+            if fits == 0 && !is_due {
+                break;
+            }
+            let at_once = if is_due { AT_ONCE } else { fits.min(AT_ONCE) };
+            match inbox.fill(&queue.socket, at_once) {
+                Ok(count) => {
+                    for index in 0..count {
+                        let bytes = inbox.message(index);
+                        for message in Messages::new(bytes) {
+                            if let Some(event) = event(&message) {
+                                self.meet(
+                                    queue,
+                                    &event,
+                                    direct.as_mut().map(|(batch, limit)| (&mut **batch, first + *limit)),
+                                    now,
+                                );
+                            }
+                        }
+                    }
+                    if count < at_once {
+                        self.looked = now;
+                        break;
+                    }
+                }
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+            if self.answers.bytes().len() > FLUSH_AT {
+                outcome = queue.flush(&mut self.answers);
+            }
+        }
+        self.inbox = inbox;
+        outcome
+    }
+
+    fn meet(&mut self, queue: &Queue, event: &Event<'_>, direct: Option<(&mut Batch, usize)>, now: i64) {
+        let waiting = match event {
+            Event::Packet(waiting) => waiting,
+            Event::Failure(_) => {
+                // The kernel dropped the packet meanwhile, as it does when another program's chain goes.
+                self.statistics.errors += 1;
+                return;
+            }
+        };
+        if self.carriers.is_own(waiting.mark)
+            && let Some(wanted) = self.carriers.arrive(waiting.bytes, waiting.mark)
+        {
+            queue.answer(&mut self.answers, waiting.id, Verdict::Accept, Some((&wanted, Some(0))));
+            return;
+        }
+        let Some(arrival) = self.matching(waiting, now) else {
+            queue.answer(&mut self.answers, waiting.id, Verdict::Accept, None);
+            return;
+        };
+        self.keep(queue, waiting, &arrival, direct, now);
+    }
+
+    /// The packet, if the handle takes it.
+    fn matching<'a>(&mut self, waiting: &Waiting<'a>, now: i64) -> Option<Arrival<'a>> {
+        let arrival = arrival(waiting, self.layer, self.flags, now)?;
+        if self.has_ended_receiving {
+            return None;
+        }
+        self.statistics.seen += 1;
+        let Arrival { bytes, layout, address } = &arrival;
+        if !self.bypasses.is_empty() && self.bypasses.lets_pass(bytes, layout, now) {
+            self.statistics.bypassed += 1;
+            return None;
+        }
+        self.filter.matches(PacketRef { bytes, layout, address }).then_some(arrival)
+    }
+
+    /// Hands a packet to the program or keeps it for it.
+    fn keep(
+        &mut self,
+        queue: &Queue,
+        waiting: &Waiting<'_>,
+        arrival: &Arrival<'_>,
+        direct: Option<(&mut Batch, usize)>,
+        now: i64,
+    ) {
+        let token = token::token(waiting, arrival.address.interface_index());
+        if self.flags.has(Flags::DROP) {
+            self.statistics.dropped += 1;
+            queue.answer(&mut self.answers, waiting.id, Verdict::Drop, None);
+            return;
+        }
+        let can_send = self.can_send();
+        if !can_send {
+            // It will never be sent, so that the kernel need not wait: its copy is the program's.
+            let verdict = if self.flags.has(Flags::SNIFF) { Verdict::Accept } else { Verdict::Drop };
+            queue.answer(&mut self.answers, waiting.id, verdict, None);
+        }
+        if let Some((batch, end)) = direct
+            && self.backlog.is_empty()
+            && batch.len() < end
+        {
+            let mut origin = Origin::Injected(None);
+            if can_send {
+                note_held(queue, &mut self.held, &mut self.answers, token);
+                origin = Origin::Received(token);
+            }
+            let time = waiting.time_ns.unwrap_or_else(|| time_ns(arrival.address.timestamp()));
+            batch.push(arrival.bytes, arrival.layout, &arrival.address, time, origin);
+            return;
+        }
+        let Self { backlog, statistics, answers, on_overload, .. } = self;
+        let lets_pass = *on_overload == Overload::Pass && can_send;
+        backlog.push(arrival, token, now, &mut |token, loss| {
+            let verdict = note_loss(statistics, loss, lets_pass);
+            if can_send {
+                queue.answer(answers, token::id(token), verdict, None);
+            }
+        });
+    }
+
+    /// Discards what waited too long.
+    fn expire(&mut self, queue: &Queue, now: i64) {
+        let can_send = self.can_send();
+        let Self { backlog, statistics, answers, .. } = self;
+        backlog.expire(now, &mut |token, loss| {
+            let verdict = note_loss(statistics, loss, false);
+            if can_send {
+                queue.answer(answers, token::id(token), verdict, None);
+            }
+        });
+    }
+
+    /// Lets everything that nobody received go on; how many packets.
+    pub(super) fn give_back(&mut self, queue: &Queue, now: i64) -> Result<()> {
+        self.take(queue, None, now)?;
+        self.expire(queue, now);
+        let can_send = self.can_send();
+        for token in self.backlog.take_tokens() {
+            if can_send {
+                self.statistics.given_back += 1;
+                queue.answer(&mut self.answers, token::id(token), Verdict::Accept, None);
+            }
+        }
+        queue.flush(&mut self.answers)
+    }
+
+    /// Lets a flow pass from now on, what is kept of it first. False if too many pass already.
+    pub(super) fn bypass(&mut self, queue: &Queue, flow: FlowKey, now: i64) -> Result<bool> {
+        if self.has_ended_receiving || !self.bypasses.insert(flow, now) {
+            return Ok(false);
+        }
+        let can_send = self.can_send();
+        let Self { backlog, bypasses, statistics, answers, .. } = self;
+        for token in backlog.take_selected(|entry, bytes| bypasses.lets_pass(bytes, &entry.layout, now)) {
+            statistics.bypassed += 1;
+            if can_send {
+                queue.answer(answers, token::id(token), Verdict::Accept, None);
+            }
+        }
+        queue.flush(answers)?;
+        Ok(true)
+    }
+
+    /// Gives packets up that were received.
+    pub(super) fn discard(&mut self, queue: &Queue, tokens: &[Token]) -> Result<()> {
+        for id in tokens.iter().map(|token| token::id(*token)) {
+            if self.held.take(id) {
+                queue.answer(&mut self.answers, id, Verdict::Drop, None);
+            }
+        }
+        self.statistics.dropped += tokens.len() as u64;
+        queue.flush(&mut self.answers)
+    }
+}
+
+/// Notes a packet that is handed out, and gives the oldest one up if too many are.
+fn note_held(queue: &Queue, held: &mut Held, answers: &mut Writer, token: Token) {
+    if let Some(id) = held.note(token::id(token)) {
+        queue.answer(answers, id, Verdict::Drop, None);
+    }
+}
+
+/// Counts what the queue lost, and what becomes of it.
+fn note_loss(statistics: &mut Statistics, loss: Loss, lets_pass: bool) -> Verdict {
+    match loss {
+        Loss::Expired => statistics.expired += 1,
+        Loss::Length | Loss::Size if lets_pass => {
+            statistics.passed_on_overload += 1;
+            return Verdict::Accept;
+        }
+        Loss::Length => statistics.overflowed += 1,
+        Loss::Size => {
+            statistics.overflowed += 1;
+            statistics.overflowed_by_size += 1;
+        }
+    }
+    Verdict::Drop
+}

@@ -1,0 +1,37 @@
+//! What a received packet's token tells, so that nothing need be kept for packets that programs hold.
+use super::nft::Hook;
+use super::queue::Waiting;
+use crate::batch::Token;
+
+const CUT: u64 = 1 << 32;
+const HOOK_SHIFT: u32 = 33;
+const INTERFACE_SHIFT: u32 = 36;
+/// The lowest bits of the interface's number, which tell all but contrived ones apart.
+const INTERFACE_MASK: u32 = 0xFF_FFFF;
+
+/// The token of a packet that waits.
+pub(super) fn token(waiting: &Waiting<'_>, interface: u32) -> Token {
+    let cut = if waiting.is_cut { CUT } else { 0 };
+    let hook = (waiting.hook as u64) << HOOK_SHIFT;
+    Token(u64::from(waiting.id) | cut | hook | u64::from(interface & INTERFACE_MASK) << INTERFACE_SHIFT)
+}
+
+/// The kernel's number of the packet.
+pub(super) const fn id(token: Token) -> u32 {
+    token.0 as u32
+}
+
+/// Whether some of its bytes are not there.
+pub(super) const fn is_cut(token: Token) -> bool {
+    token.0 & CUT != 0
+}
+
+/// Whether it was going out or through when it was taken.
+pub(super) const fn is_outbound(token: Token) -> bool {
+    token.0 >> HOOK_SHIFT & 7 >= Hook::Forward as u64
+}
+
+/// Whether it was taken at this interface.
+pub(super) const fn is_at(token: Token, interface: u32) -> bool {
+    token.0 >> INTERFACE_SHIFT == (interface & INTERFACE_MASK) as u64
+}

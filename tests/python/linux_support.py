@@ -1,0 +1,170 @@
+"""What the tests of the live backend on Linux share: a network namespace for each test, and a second host beside it.
+
+A test that is marked with `in_namespace` runs in a process of its own, in a network namespace that is made for it and
+has nothing but loopback. Traffic never leaves such namespaces.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+#: How long a test may take, in seconds.
+LIMIT = 120.0
+
+
+def missing() -> str | None:
+    """Why no namespace can be made here, or None."""
+    if sys.platform != "linux":
+        return "the live backend nfqueue is for Linux"
+    for tool in ("unshare", "ip", "nsenter"):
+        if not shutil.which(tool):
+            return f"the program {tool} is missing (packages util-linux and iproute2)"
+    made = subprocess.run(
+        ["unshare", "-n", "ip", "link", "set", "lo", "up"], capture_output=True, text=True, check=False
+    )
+    return None if made.returncode == 0 else f"no network namespace can be made: {made.stderr.strip()}"
+
+
+def in_namespace(function: Callable[..., None]) -> Callable[..., None]:
+    """Run a test in a process and a network namespace of its own; its arguments go there as JSON."""
+
+    @functools.wraps(function)
+    def run(**arguments: object) -> None:
+        reason = missing()
+        if reason:
+            pytest.skip(f"on Windows: {reason}" if sys.platform == "win32" else reason)
+        path = sys.modules[function.__module__].__file__
+        command = ["unshare", "-n", sys.executable, "-X", "faulthandler", __file__, str(path), function.__name__]
+        done = subprocess.run(
+            [*command, json.dumps(arguments)], capture_output=True, text=True, timeout=LIMIT, check=False
+        )
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+    return run
+
+
+def ip(command: str) -> None:
+    """Run `ip` with these arguments."""
+    subprocess.run(["ip", *command.split()], check=True, capture_output=True, text=True)
+
+
+class Peer:
+    """Another host: a network namespace joined to this one by a veth pair, `inner` here and `outer` there.
+
+    This side is 10.9.0.1 and fd09::1, the other 10.9.0.2 and fd09::2.
+    """
+
+    local = "10.9.0.1"
+    remote = "10.9.0.2"
+    local6 = "fd09::1"
+    remote6 = "fd09::2"
+
+    def __init__(self, holder: subprocess.Popen[bytes]) -> None:
+        self.holder = holder
+
+    def command(self, *command: str) -> list[str]:
+        """The command that runs another one there."""
+        return ["nsenter", "-t", str(self.holder.pid), "-n", *command]
+
+    def start(self, *command: str) -> subprocess.Popen[bytes]:
+        """Start a program there."""
+        return subprocess.Popen(self.command(*command), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def python(self, code: str) -> subprocess.Popen[bytes]:
+        """Start Python there, which says `ready` once it is, and wait for that."""
+        started = self.start(sys.executable, "-u", "-c", code)
+        assert started.stdout is not None
+        assert started.stdout.readline() == b"ready\n", started.communicate(timeout=5)
+        return started
+
+    def run(self, *command: str, timeout: float = 60) -> str:
+        """Run a program there to its end; what it wrote."""
+        done = subprocess.run(self.command(*command), capture_output=True, text=True, timeout=timeout, check=False)
+        assert done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
+        return done.stdout
+
+
+@contextmanager
+def peer(mtu: int = 1500) -> Iterator[Peer]:
+    """Another host for the time of the block."""
+    holder = subprocess.Popen(["unshare", "-n", "sleep", "300"])
+    try:
+        deadline = time.monotonic() + 5
+        own = os.readlink("/proc/self/ns/net")
+        while os.readlink(f"/proc/{holder.pid}/ns/net") == own:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        other = Peer(holder)
+        ip(f"link add inner mtu {mtu} type veth peer name outer mtu {mtu} netns {holder.pid}")
+        for side in ("all", "default"):
+            Path(f"/proc/sys/net/ipv6/conf/{side}/accept_dad").write_text("0")
+            other.run("sh", "-c", f"echo 0 > /proc/sys/net/ipv6/conf/{side}/accept_dad")
+        ip("addr add 10.9.0.1/24 dev inner")
+        ip("addr add fd09::1/64 dev inner nodad")
+        ip("link set inner up")
+        other.run("ip", "addr", "add", "10.9.0.2/24", "dev", "outer")
+        other.run("ip", "addr", "add", "fd09::2/64", "dev", "outer", "nodad")
+        for device in ("outer", "lo"):
+            other.run("ip", "link", "set", device, "up")
+        deadline = time.monotonic() + 10
+        while (
+            "NO-CARRIER"
+            in subprocess.run(["ip", "link", "show", "inner"], capture_output=True, text=True, check=True).stdout
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield other
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def udp_socket(address: str = "127.0.0.1", port: int = 0) -> socket.socket:
+    """A bound UDP socket that waits two seconds at most."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_DGRAM)
+    bound.bind((address, port))
+    bound.settimeout(2)
+    return bound
+
+
+def port_of(bound: socket.socket) -> int:
+    """The port of a socket."""
+    port = bound.getsockname()[1]
+    assert isinstance(port, int)
+    return port
+
+
+def tables() -> int:
+    """How many tables of ours nftables has in this namespace, by the queues that are bound."""
+    path = Path("/proc/self/net/netfilter/nfnetlink_queue")
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def main(path: str, name: str, arguments: str) -> None:
+    """Run one test here."""
+    ip("link set lo up")
+    spec = importlib.util.spec_from_file_location("test", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    getattr(module, name).__wrapped__(**json.loads(arguments))
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    main(*sys.argv[1:])
