@@ -713,6 +713,9 @@ class Statistics:
     def seen(self) -> int:
         """Packets that the handle could have matched."""
     @property
+    def unmatched(self) -> int:
+        """Packets that the system handed over although the filter does not match them: none where it asks the whole filter."""
+    @property
     def received(self) -> int:
         """Packets handed out."""
     @property
@@ -792,9 +795,10 @@ class Filter:
         """
     @overload
     def trace(self, packet: _Buffer | None, address: Address) -> list[TraceStep]: ...
-    def explain(self, *, json: bool = False) -> str:
+    def explain(self, *, json: bool = False, ebpf: bool = False) -> str:
         """What the filter compiles to, for people: its tests, what a driver runs in front of it, and the program that runs here
-        for each class of packets. With `json=True` the same as JSON text, for tools.
+        for each class of packets. With `json=True` the same as JSON text, for tools; with `ebpf=True` the programs that a Linux
+        kernel is asked instead, one instruction a line.
         """
     @property
     def warnings(self) -> tuple[FilterWarning, ...]:

@@ -129,10 +129,14 @@ impl PyFilter {
     }
 
     /// What the filter compiles to, for people: its tests, what a driver runs in front of it, and the program that runs here
-    /// for each class of packets. With `json=True` the same as JSON text, for tools.
-    #[pyo3(signature = (*, json=false))]
-    fn explain(&self, json: bool) -> String {
+    /// for each class of packets. With `json=True` the same as JSON text, for tools; with `ebpf=True` the programs that a Linux
+    /// kernel is asked instead, one instruction a line.
+    #[pyo3(signature = (*, json=false, ebpf=false))]
+    fn explain(&self, json: bool, ebpf: bool) -> String {
         let explanation = self.core.explain();
+        if ebpf {
+            return explanation.ebpf();
+        }
         if json { explanation.to_json() } else { explanation.to_string() }
     }
 

@@ -38,6 +38,7 @@ macro_rules! counts {
 
 counts! {
     seen, "Packets that the handle could have matched.";
+    unmatched, "Packets that the system handed over although the filter does not match them: none where it asks the whole filter.";
     received, "Packets handed out.";
     sent, "Packets sent, re-injected or new.";
     modified, "Of those sent, how many had been changed.";

@@ -5,6 +5,9 @@
 pub struct Statistics {
     /// Packets that the handle could have matched.
     pub seen: u64,
+    /// Packets that the system handed over although the filter does not match them, and that went on at once: none where the
+    /// system can ask the whole filter itself.
+    pub unmatched: u64,
     /// Packets handed out.
     pub received: u64,
     /// Packets sent, re-injected or new.

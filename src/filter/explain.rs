@@ -1,4 +1,4 @@
-//! What a filter compiles to, for people and for tools: its tests, what a driver runs in front of it, and the program that
+//! What a filter compiles to, for people and for tools: its tests, what a driver or a kernel runs in front of it, and the program that
 //! runs here, class by class. Never panics.
 //!
 //! ```
@@ -17,11 +17,12 @@ use super::optimise::{Node, decide};
 use super::program::{Class, end};
 use super::ranges::Ranges;
 use super::types::{Operator, Target, Test};
-use super::{Filter, Shared};
+use super::{Ebpf, Filter, Shared, Vantage};
+use crate::address::Layer;
 use crate::packet::Transport;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write};
 
 /// What a filter compiles to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +32,16 @@ pub struct Explanation {
     normal_form: String,
     tests: Vec<Line>,
     driver: Driver,
+    kernel: Vec<Asked>,
     programs: Vec<ClassProgram>,
+}
+
+/// What a Linux kernel is asked about the packets of one direction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Asked {
+    direction: &'static str,
+    /// `None` if it is asked nothing.
+    program: Option<Ebpf>,
 }
 
 /// A test and where it leads.
@@ -87,7 +97,32 @@ impl Filter {
                 is_filter: self.is_plain(),
                 is_exact: self.superset_is_exact(),
             },
+            kernel: self.asked(),
             programs: programs(tests, sets, *layer),
+        }
+    }
+
+    fn asked(&self) -> Vec<Asked> {
+        let directions: &[(&'static str, bool)] = match self.layer() {
+            Layer::Network => &[("outbound", true), ("inbound", false)],
+            Layer::NetworkForward => &[("forwarded", true)],
+            Layer::Flow | Layer::Socket | Layer::Reflect => &[],
+        };
+        let program = |outbound| self.ebpf(Vantage { outbound, loopback: (!outbound).then_some(false) });
+        directions.iter().map(|(direction, outbound)| Asked { direction, program: program(*outbound) }).collect()
+    }
+}
+
+impl Asked {
+    fn answer(&self) -> String {
+        match &self.program {
+            None => "nothing, every packet is matched here".to_owned(),
+            Some(program) if program.is_empty() => "no packet matches".to_owned(),
+            Some(program) => {
+                let count = program.code().len();
+                let more = if program.is_exact() { "the same" } else { "the same and more, which is matched here" };
+                format!("{more}, {count} instructions")
+            }
         }
     }
 }
@@ -237,7 +272,20 @@ const fn transport_name(class: Class) -> &'static str {
 }
 
 impl Explanation {
-    /// The explanation as JSON text: `filter`, `layer`, `normal_form`, `tests`, `driver` and `programs`. Targets are the
+    /// The eBPF programs that a Linux kernel is asked, one instruction a line.
+    pub fn ebpf(&self) -> String {
+        let mut text = String::new();
+        for asked in &self.kernel {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "{}: {}", asked.direction, asked.answer());
+            if let Some(program) = asked.program.as_ref().filter(|program| !program.is_empty()) {
+                let _ = write!(text, "{program}");
+            }
+        }
+        text
+    }
+
+    /// The explanation as JSON text: `filter`, `layer`, `normal_form`, `tests`, `driver`, `kernel` and `programs`. Targets are the
     /// index of a line, `"accept"`, `"reject"` or `"violation"`.
     pub fn to_json(&self) -> String {
         let goal = |goal: Goal| match goal {
@@ -261,6 +309,11 @@ impl Explanation {
                 "tests": self.driver.tests,
                 "exact": self.driver.is_exact,
             },
+            "kernel": self.kernel.iter().map(|asked| json!({
+                "direction": asked.direction,
+                "exact": asked.program.as_ref().is_some_and(Ebpf::is_exact),
+                "instructions": asked.program.as_ref().map_or(0, |program| program.code().len()),
+            })).collect::<Vec<_>>(),
             "programs": self.programs.iter().map(program).collect::<Vec<_>>(),
         })
         .to_string()
@@ -305,6 +358,9 @@ impl fmt::Display for Explanation {
             let rest = text.chars().count().saturating_sub(SHOWN_DRIVER);
             let rest = if rest > 0 { format!("... and {rest} characters more") } else { String::new() };
             writeln!(f, "driver runs  {shown}{rest}\n             ({more}, {tests} of 255 tests)")?;
+        }
+        for asked in &self.kernel {
+            writeln!(f, "kernel asks  {}: {}", asked.direction, asked.answer())?;
         }
         writeln!(f, "\ntests")?;
         write_lines(f, &self.tests)?;

@@ -15,6 +15,7 @@
 //! | `extended`, `sets`, `members`, `superset` | the extended dialect: what it adds, and what a driver runs in its place |
 //! | `error`, `excerpt`, `suggest` | what is wrong with a filter |
 //! | `analyse`, `facts`, `remark`, `warning` | what is odd about a filter |
+//! | `ebpf` | the program that a kernel runs in front of it |
 //! | `explain`, `trace` | what a filter compiles to, and which test decided |
 //!
 //! No text, object, packet or address record makes a function here panic or run without end: nesting, tokens and tests are
@@ -43,6 +44,7 @@ mod analyse;
 mod ast;
 mod bind;
 mod column;
+mod ebpf;
 mod error;
 mod eval;
 mod evaluate;
@@ -73,6 +75,7 @@ mod types;
 mod warning;
 
 pub use column::{Column, ColumnData, ColumnError, ColumnErrorKind, ColumnSource, ColumnValue, WriteFault};
+pub use ebpf::{Ebpf, Vantage};
 pub use error::{BadToken, Error, ErrorKind, Expected, Limit, ObjectFault};
 pub use evaluate::{EvaluateError, EvaluateErrorKind};
 pub use explain::Explanation;

@@ -21,11 +21,12 @@ def parser(prog: str) -> argparse.ArgumentParser:
     )
     add_layer(parser)
     add_dialect(parser)
+    parser.add_argument("--ebpf", action="store_true", help="print the eBPF programs that a Linux kernel is asked")
     parser.add_argument("--json", action="store_true", help="print the explanation as a JSON object")
     return parser
 
 
 def execute(options: argparse.Namespace) -> int:
     """Runs the command."""
-    write_line(compiled(options).explain(json=options.json).rstrip("\n"))
+    write_line(compiled(options).explain(json=options.json, ebpf=options.ebpf).rstrip("\n"))
     return DONE

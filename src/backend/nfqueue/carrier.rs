@@ -5,9 +5,11 @@
 //! there on it is a packet like any other, which only chains of lower priority still see. A carrier has the addresses of the
 //! wanted packet, so that it is routed alike, and its IP header's length.
 use super::fault::fault;
+use super::inlet::{Inlet, is_for_loopback};
 use super::sys::{self, Descriptor};
 use crate::engine::{Error, ErrorCode};
 use crate::packet::field::{array, put, u8_at};
+use crate::packet::fill_checksums;
 use std::collections::HashMap;
 use std::io;
 
@@ -22,6 +24,8 @@ pub(super) const fn mark(queue: u16) -> u32 {
     TAG | queue as u32
 }
 
+/// The time to live of carriers, which never leave the host.
+const HOPS: u8 = 64;
 /// The length of an IPv6 header without extensions.
 const IPV6_HEADER_LEN: usize = 40;
 /// The extension header that is read before a packet's destination is known.
@@ -42,6 +46,7 @@ pub(super) struct Carriers {
     mark: u32,
     ipv4: Option<Descriptor>,
     ipv6: Option<Descriptor>,
+    inlet: Option<Inlet>,
     wanted: HashMap<u64, Vec<u8>>,
     last: u64,
 }
@@ -66,10 +71,9 @@ impl Carriers {
         self.wanted.insert(number, bytes.to_vec());
         let sent = match way {
             Way::Out => self.send_out(&carrier),
-            Way::In(_) => {
-                let message = "new inbound and forwarded packets are in work on Linux";
-                Err(Error::new(ErrorCode::NotSupported, message))
-            }
+            // What goes to loopback has no other way in than out.
+            Way::In(_) if is_for_loopback(&carrier) => self.send_out(&carrier),
+            Way::In(interface) => self.send_in(&carrier, interface),
         };
         if sent.is_err() {
             self.wanted.remove(&number);
@@ -99,6 +103,13 @@ impl Carriers {
         count
     }
 
+    fn send_in(&mut self, carrier: &[u8], interface: u32) -> Result<(), Error> {
+        if self.inlet.is_none() {
+            self.inlet = Some(Inlet::open(self.mark)?);
+        }
+        self.inlet.as_mut().map_or(Ok(()), |inlet| inlet.send(carrier, interface))
+    }
+
     fn send_out(&mut self, carrier: &[u8]) -> Result<(), Error> {
         let is_ipv6 = carrier.first().is_some_and(|byte| byte >> 4 == 6);
         let (slot, family) = if is_ipv6 { (&mut self.ipv6, libc::AF_INET6) } else { (&mut self.ipv4, libc::AF_INET) };
@@ -113,7 +124,7 @@ impl Carriers {
 
 /// The stack refused the packet: it has no way to go, or a rule forbids it.
 fn refused(error: io::Error) -> Error {
-    Error::from_io(ErrorCode::HostUnreachable, "the network stack did not take the packet", error)
+    Error::from_io(ErrorCode::DataNotAccepted, "the network stack did not take the packet", error)
 }
 
 fn raw_socket(family: i32, mark: u32) -> io::Result<Descriptor> {
@@ -161,9 +172,7 @@ fn carrier_of(bytes: &[u8], number: u64) -> Option<Vec<u8>> {
         carrier = bytes.get(..header_len)?.to_vec();
         put(&mut carrier, 2, ((header_len + 8) as u16).to_be_bytes());
         put(&mut carrier, 6, [0; 2]);
-        put(&mut carrier, 9, [PROTOCOL]);
-        // Filled by the kernel.
-        put(&mut carrier, 10, [0; 2]);
+        put(&mut carrier, 8, [HOPS, PROTOCOL]);
     } else {
         carrier = bytes.get(..IPV6_HEADER_LEN)?.to_vec();
         let mut protocol_at = 6;
@@ -175,7 +184,10 @@ fn carrier_of(bytes: &[u8], number: u64) -> Option<Vec<u8>> {
         let payload_len = (carrier.len() - IPV6_HEADER_LEN + 8) as u16;
         put(&mut carrier, 4, payload_len.to_be_bytes());
         put(&mut carrier, protocol_at, [PROTOCOL]);
+        put(&mut carrier, 7, [HOPS]);
     }
     carrier.extend_from_slice(&number.to_be_bytes());
+    // Of raw sockets the kernel fills the header's checksum in itself, not of what comes in.
+    fill_checksums(&mut carrier, 0);
     Some(carrier)
 }

@@ -10,15 +10,18 @@
 //! | the process ends | the kernel removes the table and the queue |
 //!
 //! Nothing is left on disk and nothing runs beside the program; no tool is called.
-#![allow(dead_code, reason = "parts of what rules can say are used by features in work")]
 mod arrival;
 mod backlog;
 mod carrier;
 mod fault;
 mod handle;
 mod held;
+mod inlet;
+mod keeper;
+mod log;
 mod netlink;
 mod nft;
+mod program;
 mod queue;
 mod ruleset;
 mod send;

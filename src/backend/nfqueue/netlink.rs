@@ -2,7 +2,7 @@
 //!
 //! Numbers in netfilter's attributes are big-endian, those of the frame are the machine's. A message's last attribute need
 //! not be padded, so that what remains is never counted below zero. Nothing panics, whatever the bytes.
-use crate::packet::field::{array, be32};
+use crate::packet::field::array;
 
 /// The subsystems of netfilter that are spoken to.
 pub(super) mod subsystem {
@@ -134,14 +134,9 @@ impl Writer {
 pub(super) struct Message<'a> {
     /// The subsystem and its own number.
     pub(super) kind: u16,
-    pub(super) sequence: u32,
-    /// What belongs to netfilter's header: the family and a number.
-    pub(super) family: u8,
     pub(super) attributes: Attributes<'a>,
     /// The system's error number, of a message that reports one; 0 for success.
     pub(super) report: Option<i32>,
-    /// Whether an answer of several messages ends here.
-    pub(super) is_last: bool,
 }
 
 impl Message<'_> {
@@ -168,21 +163,13 @@ impl<'a> Iterator for Messages<'a> {
     fn next(&mut self) -> Option<Message<'a>> {
         let len = u32::from_ne_bytes(array(self.rest, 0)?) as usize;
         let kind = u16::from_ne_bytes(array(self.rest, 4)?);
-        let sequence = u32::from_ne_bytes(array(self.rest, 8)?);
         let body = self.rest.get(HEADER_LEN..len)?;
         self.rest = self.rest.get(align(len)..).unwrap_or_default();
         let number = array(body, 0).map(i32::from_ne_bytes);
         let report = if kind == ERROR { number.map(i32::wrapping_neg) } else { None };
         let has_header = kind != ERROR && kind != DONE;
         let attributes = if has_header { body.get(FAMILY_LEN..).unwrap_or_default() } else { &[] };
-        Some(Message {
-            kind,
-            sequence,
-            family: if has_header { body.first().copied().unwrap_or(0) } else { 0 },
-            attributes: Attributes { rest: attributes },
-            report,
-            is_last: kind == DONE,
-        })
+        Some(Message { kind, attributes: Attributes { rest: attributes }, report })
     }
 }
 
@@ -201,11 +188,6 @@ impl<'a> Attributes<'a> {
     /// The value of the first attribute with this number.
     pub(super) fn get(&self, wanted: u16) -> Option<&'a [u8]> {
         self.clone().find(|(kind, _)| *kind == wanted).map(|(_, value)| value)
-    }
-
-    /// The number in the first attribute with this number.
-    pub(super) fn get_u32(&self, wanted: u16) -> Option<u32> {
-        be32(self.get(wanted)?, 0)
     }
 
     /// The text in the first attribute with this number.
@@ -247,10 +229,9 @@ mod tests {
         let messages: Vec<_> = Messages::new(writer.bytes()).collect();
         assert_eq!(messages.len(), 2);
         assert!(messages[0].is(subsystem::TABLES, 3) && messages[1].is(subsystem::QUEUE, 1));
-        assert_eq!((messages[0].sequence, messages[0].family), (7, 1));
         assert_eq!(messages[0].attributes.get_text(1), Some("abc"));
         let inner = Attributes::within(messages[0].attributes.get(4).unwrap());
-        assert_eq!(inner.get_u32(2), Some(0x0102_0304));
+        assert_eq!(inner.get(2), Some(&[1, 2, 3, 4][..]));
         assert_eq!(messages[1].attributes.get(10), Some(&[1, 2, 3][..]));
     }
 

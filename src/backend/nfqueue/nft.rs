@@ -24,12 +24,13 @@ mod message {
 }
 
 /// Where a base chain stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Hook {
     Prerouting = 0,
     Input = 1,
     Forward = 2,
+    #[default]
     Output = 3,
 }
 

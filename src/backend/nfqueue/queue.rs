@@ -71,7 +71,7 @@ pub(super) enum Verdict {
 }
 
 /// A packet that waits for its verdict.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Waiting<'a> {
     pub(super) id: u32,
     pub(super) hook: Hook,
@@ -91,8 +91,8 @@ pub(super) struct Waiting<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Event<'a> {
     Packet(Waiting<'a>),
-    /// A request failed: the number that was sent with it.
-    Failure(u32),
+    /// A request failed: its packet was not there any more.
+    Failure,
 }
 
 impl Queue {
@@ -190,7 +190,7 @@ const SEND_BUFFER: i32 = 1 << 20;
 #[inline]
 pub(super) fn event<'a>(message: &Message<'a>) -> Option<Event<'a>> {
     if let Some(number) = message.report {
-        return (number != 0).then_some(Event::Failure(message.sequence));
+        return (number != 0).then_some(Event::Failure);
     }
     if !message.is(subsystem::QUEUE, message::PACKET) {
         return None;
@@ -215,15 +215,9 @@ pub(super) fn event<'a>(message: &Message<'a>) -> Option<Event<'a>> {
             _ => {}
         }
     }
-    let hook = match hook {
-        0 => Hook::Prerouting,
-        1 => Hook::Input,
-        2 => Hook::Forward,
-        _ => Hook::Output,
-    };
     Some(Event::Packet(Waiting {
         id: id?,
-        hook,
+        hook: hook_of(hook),
         mark,
         time_ns,
         interface_in,
@@ -234,8 +228,18 @@ pub(super) fn event<'a>(message: &Message<'a>) -> Option<Event<'a>> {
     }))
 }
 
+/// The hook of this number.
+pub(super) const fn hook_of(number: u8) -> Hook {
+    match number {
+        0 => Hook::Prerouting,
+        1 => Hook::Input,
+        2 => Hook::Forward,
+        _ => Hook::Output,
+    }
+}
+
 /// Seconds and microseconds.
-fn timestamp(value: &[u8]) -> Option<i64> {
+pub(super) fn timestamp(value: &[u8]) -> Option<i64> {
     let seconds = array(value, 0).map(i64::from_be_bytes)?;
     let microseconds = array(value, 8).map(i64::from_be_bytes)?;
     seconds.checked_mul(1_000_000_000)?.checked_add(microseconds.checked_mul(1000)?)

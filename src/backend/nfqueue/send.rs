@@ -4,7 +4,7 @@ use super::carrier::Way;
 use super::fault::fault;
 use super::netlink::Writer;
 use super::queue::{FLUSH_AT, PAYLOAD_MAX, Queue, Verdict};
-use super::state::State;
+use super::state::{Source, State};
 use super::sys;
 use super::token;
 use crate::address::{Address, Layer};
@@ -13,14 +13,21 @@ use crate::engine::{Error, ErrorCode, Mask, SendError, repair, verify_lens, veri
 use std::time::{Duration, Instant};
 
 /// How long a new packet may take to come to its place.
-const CARRIER_TIME: Duration = Duration::from_millis(200);
+const CARRIER_TIME: Duration = Duration::from_millis(100);
 /// So many new packets are on their way at most.
 const CARRIERS_MAX: usize = 256;
 
 impl State {
     /// Sends the packets of a batch that `mask` selects. A hard error ends it; what the stack refuses is left out, and told
     /// at the end.
-    pub(super) fn send(&mut self, queue: &Queue, batch: &Batch, mask: Mask<'_>, now: i64) -> Result<usize, SendError> {
+    pub(super) fn send(
+        &mut self,
+        source: Source<'_>,
+        batch: &Batch,
+        mask: Mask<'_>,
+        now: i64,
+    ) -> Result<usize, SendError> {
+        let queue = source.queue;
         verify_sending(self.has_ended_sending, self.flags, self.layer)
             .inspect_err(|_| self.statistics.errors += batch.len() as u64)?;
         let mut sent = 0;
@@ -31,14 +38,14 @@ impl State {
                 continue;
             }
             let bytes = batch.bytes(index).unwrap_or_default();
-            match self.send_record(queue, record, bytes, &mut run, now) {
+            match self.send_record(source, record, bytes, &mut run, now) {
                 Ok(()) => {
                     sent += 1;
                     self.statistics.modified += u64::from(record.changed);
                 }
                 Err(error) => {
                     self.statistics.errors += 1;
-                    let is_hard = error.code() != ErrorCode::HostUnreachable;
+                    let is_hard = !matches!(error.code(), ErrorCode::HostUnreachable | ErrorCode::DataNotAccepted);
                     failure = Some(error);
                     if is_hard {
                         break;
@@ -49,7 +56,7 @@ impl State {
         run.end(queue, &mut self.answers);
         self.statistics.sent += sent as u64;
         let settled = self
-            .settle_carriers(queue, 0, now)
+            .settle_carriers(source, 0, now)
             .and_then(|()| queue.flush(&mut self.answers).map_err(|error| fault("answering the kernel", error)));
         match failure.map_or(settled, Err) {
             Ok(()) => Ok(sent),
@@ -59,12 +66,13 @@ impl State {
 
     fn send_record(
         &mut self,
-        queue: &Queue,
+        source: Source<'_>,
         record: &Record,
         bytes: &[u8],
         run: &mut Run,
         now: i64,
     ) -> Result<(), Error> {
+        let queue = source.queue;
         let received = match record.origin {
             Origin::Received(token) => Some(token),
             Origin::Injected(_) => None,
@@ -83,7 +91,7 @@ impl State {
             return self.flush_if_many(queue);
         }
         run.end(queue, &mut self.answers);
-        let outcome = self.send_changed(queue, record, bytes, received, held, now);
+        let outcome = self.send_changed(source, record, bytes, received, held, now);
         if let (Err(_), Some(token)) = (&outcome, held) {
             // What cannot go on does not stay either.
             queue.answer(&mut self.answers, token::id(token), Verdict::Drop, None);
@@ -95,13 +103,14 @@ impl State {
     /// else as a new one.
     fn send_changed(
         &mut self,
-        queue: &Queue,
+        source: Source<'_>,
         record: &Record,
         bytes: &[u8],
         received: Option<Token>,
         held: Option<Token>,
         now: i64,
     ) -> Result<(), Error> {
+        let queue = source.queue;
         if received.is_some_and(token::is_cut) {
             let message = format!(
                 "the packet is longer than {PAYLOAD_MAX} bytes and was not received whole; it can be sent unchanged or \
@@ -118,41 +127,43 @@ impl State {
         let mut repaired = bytes.get(..total_len).unwrap_or(bytes).to_vec();
         let layout = record.layout.without_rest();
         self.statistics.checksums_computed += repair(&mut repaired, Some(&layout), &record.address)?;
-        let Some(token) = held else { return self.inject(queue, &repaired, &record.address, now) };
+        let Some(token) = held else { return self.inject(source, &repaired, &record.address, now) };
         if is_in_place(token, &record.address, self.layer) {
             queue.answer(&mut self.answers, token::id(token), Verdict::Accept, Some((&repaired, None)));
             return self.flush_if_many(queue);
         }
-        self.inject(queue, &repaired, &record.address, now)?;
+        self.inject(source, &repaired, &record.address, now)?;
         queue.answer(&mut self.answers, token::id(token), Verdict::Drop, None);
         Ok(())
     }
 
     /// Sends a new packet.
-    fn inject(&mut self, queue: &Queue, bytes: &[u8], address: &Address, now: i64) -> Result<(), Error> {
+    fn inject(&mut self, source: Source<'_>, bytes: &[u8], address: &Address, now: i64) -> Result<(), Error> {
         if self.carriers.under_way() >= CARRIERS_MAX {
-            self.settle_carriers(queue, CARRIERS_MAX / 2, now)?;
+            self.settle_carriers(source, CARRIERS_MAX / 2, now)?;
         }
         let way = if self.layer == Layer::Network && address.outbound() {
             Way::Out
         } else {
-            Way::In(match address.interface_index() {
-                0 => LOOPBACK,
-                index => index,
+            let from = if self.layer == Layer::NetworkForward { self.forwarded_from } else { 0 };
+            Way::In(match (from, address.interface_index()) {
+                (0, 0) => LOOPBACK,
+                (0, index) | (index, _) => index,
             })
         };
         self.carriers.launch(bytes, way)
     }
 
     /// Waits until no more than `most` new packets are on their way, and takes what comes meanwhile.
-    fn settle_carriers(&mut self, queue: &Queue, most: usize, now: i64) -> Result<(), Error> {
+    fn settle_carriers(&mut self, source: Source<'_>, most: usize, now: i64) -> Result<(), Error> {
+        let queue = source.queue;
         if self.carriers.under_way() <= most {
             return Ok(());
         }
         let broken = |error| fault("reading the kernel's queue", error);
         let deadline = Instant::now() + CARRIER_TIME;
         loop {
-            self.take(queue, None, now).map_err(broken)?;
+            self.take(source, None, now).map_err(broken)?;
             queue.flush(&mut self.answers).map_err(broken)?;
             if self.carriers.under_way() <= most {
                 return Ok(());
@@ -161,7 +172,7 @@ impl State {
             if left.is_zero() {
                 let lost = self.carriers.give_up();
                 let message = format!("{lost} new packets were taken by the network stack or a firewall on their way");
-                return Err(Error::new(ErrorCode::HostUnreachable, message));
+                return Err(Error::new(ErrorCode::DataNotAccepted, message));
             }
             sys::wait_readable(&[&queue.socket], Some(left)).map_err(broken)?;
         }

@@ -3,13 +3,15 @@ use super::arrival::{Arrival, arrival};
 use super::backlog::Backlog;
 use super::carrier::Carriers;
 use super::held::Held;
-use super::netlink::{Messages, Writer};
+use super::log::{Log, copy};
+use super::netlink::{Message, Messages, Writer};
+use super::nft::Hook;
 use super::queue::{Event, FLUSH_AT, MESSAGE_MAX, Queue, Verdict, Waiting, event};
-use super::sys::Inbox;
+use super::sys::{Descriptor, Inbox};
 use super::token;
 use crate::address::{Flags, Layer};
 use crate::batch::{Batch, Origin, PacketRef, Token};
-use crate::engine::{Bypasses, Loss, OpenOptions, Overload, Statistics, time_ns};
+use crate::engine::{Bypasses, Loss, OpenOptions, Overload, Statistics, TICKS_PER_MILLISECOND, Warning, time_ns};
 use crate::filter::Filter;
 use crate::packet::FlowKey;
 use std::io::Result;
@@ -22,6 +24,23 @@ const CALLS_MAX: usize = 64;
 /// How long what does not fit the program's batch may stay in the kernel, in ticks: 5 ms.
 const LOOK_AGAIN: i64 = 50_000;
 
+/// Where a handle's packets come from.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) queue: &'a Queue,
+    pub(super) log: Option<&'a Log>,
+}
+
+/// What is done with a message: the state, the message, and the program's batch with its length at the end.
+type Visit<'a> = dyn FnMut(&mut State, &Message<'_>, Option<(&mut Batch, usize)>) + 'a;
+
+/// Whether the user was told that packets grow old.
+enum AgeWarning {
+    None,
+    Due(Warning),
+    Told,
+}
+
 pub(super) struct State {
     pub(super) layer: Layer,
     pub(super) flags: Flags,
@@ -33,6 +52,13 @@ pub(super) struct State {
     pub(super) statistics: Statistics,
     pub(super) answers: Writer,
     pub(super) held: Held,
+    /// The number of the next copy.
+    next_copy: Option<u32>,
+    pub(super) is_ready: bool,
+    /// Where the last packet that passed through came in, at layer NETWORK_FORWARD.
+    pub(super) forwarded_from: u32,
+    pub(super) warning: Option<Warning>,
+    age_warning: AgeWarning,
     inbox: Inbox,
     looked: i64,
     pub(super) has_ended_receiving: bool,
@@ -53,6 +79,11 @@ impl State {
             statistics: Statistics::default(),
             answers: Writer::default(),
             held: Held::default(),
+            next_copy: None,
+            is_ready: false,
+            forwarded_from: 0,
+            warning: None,
+            age_warning: AgeWarning::None,
             inbox: Inbox::new(AT_ONCE, MESSAGE_MAX),
             looked: 0,
             has_ended_receiving: false,
@@ -61,15 +92,22 @@ impl State {
         }
     }
 
+    /// Whether packets are copies, which nobody waits for.
+    pub(super) const fn is_copying(&self) -> bool {
+        self.flags.has(Flags::SNIFF)
+    }
+
     /// Whether what is received can be sent on.
     const fn can_send(&self) -> bool {
         self.flags.0 & (Flags::RECV_ONLY.0 | Flags::SNIFF.0) == 0
     }
 
     /// Takes packets from the kernel and hands up to `limit` out, the oldest first; how many.
-    pub(super) fn receive(&mut self, queue: &Queue, batch: &mut Batch, limit: usize, now: i64) -> Result<usize> {
+    pub(super) fn receive(&mut self, source: Source<'_>, batch: &mut Batch, limit: usize, now: i64) -> Result<usize> {
+        let queue = source.queue;
         let before = batch.len();
-        self.take(queue, Some((batch, limit)), now)?;
+        self.take(source, Some((batch, limit)), now)?;
+        self.note_age(now);
         self.expire(queue, now);
         let room = limit - (batch.len() - before).min(limit);
         let can_send = self.can_send();
@@ -88,45 +126,111 @@ impl State {
     }
 
     /// Takes what the kernel has, directly to the program's batch while nothing older waits, else to the backlog.
-    pub(super) fn take(&mut self, queue: &Queue, mut direct: Option<(&mut Batch, usize)>, now: i64) -> Result<()> {
+    pub(super) fn take(&mut self, source: Source<'_>, mut direct: Option<(&mut Batch, usize)>, now: i64) -> Result<()> {
+        let Source { queue, log } = source;
+        if let Some(log) = log {
+            let taken = self.drain(queue, &log.socket, direct.as_mut(), now, &mut |state, message, direct| {
+                if let Some((waiting, number)) = copy(message) {
+                    state.note_number(number);
+                    state.meet(queue, &waiting, direct, now);
+                }
+            });
+            taken?;
+            if self.carriers.under_way() == 0 {
+                return Ok(());
+            }
+        }
+        self.drain(queue, &queue.socket, direct.as_mut(), now, &mut |state, message, direct| match event(message) {
+            Some(Event::Packet(waiting)) => state.meet(queue, &waiting, direct, now),
+            // The kernel dropped the packet meanwhile, as it does when any chain goes.
+            Some(Event::Failure) => state.statistics.errors += 1,
+            None => {}
+        })
+    }
+
+    /// Counts the copies that did not fit.
+    fn note_number(&mut self, number: Option<u32>) {
+        if let Some(number) = number {
+            let lost = self.next_copy.map_or(0, |next| number.wrapping_sub(next));
+            self.statistics.overflowed += u64::from(lost);
+            self.next_copy = Some(number.wrapping_add(1));
+        }
+    }
+
+    /// Takes what the kernel has while the program does not, and discards what is too old.
+    pub(super) fn look(&mut self, source: Source<'_>, now: i64) -> Result<()> {
+        self.take(source, None, now)?;
+        self.note_age(now);
+        self.expire(source.queue, now);
+        source.queue.flush(&mut self.answers)
+    }
+
+    /// Remembers to warn if the first packet has waited for more than half of the time that it may.
+    fn note_age(&mut self, now: i64) {
+        let Some(age) = self.backlog.queue.age(now) else { return };
+        let limit = self.backlog.queue.limits.time();
+        if age > limit / 2 && matches!(self.age_warning, AgeWarning::None) {
+            let [age, limit] = [age, limit].map(|ticks| ticks / TICKS_PER_MILLISECOND as u64);
+            self.age_warning = AgeWarning::Due(Warning::overload(format!(
+                "packets wait {age} ms in the queue and are dropped after {limit} ms; \
+                 receive faster, narrow the filter, or raise queue_time"
+            )));
+        }
+    }
+
+    /// The warnings that are due, once.
+    pub(super) fn take_warnings(&mut self) -> Vec<Warning> {
+        let mut warnings: Vec<Warning> = self.warning.take().into_iter().collect();
+        if matches!(self.age_warning, AgeWarning::Due(_))
+            && let AgeWarning::Due(warning) = std::mem::replace(&mut self.age_warning, AgeWarning::Told)
+        {
+            warnings.push(warning);
+        }
+        warnings
+    }
+
+    /// Reads messages from a socket and has each visited.
+    fn drain(
+        &mut self,
+        queue: &Queue,
+        socket: &Descriptor,
+        direct: Option<&mut (&mut Batch, usize)>,
+        now: i64,
+        visit: &mut Visit<'_>,
+    ) -> Result<()> {
         // A program that is busy takes its batch; the rest is looked through now and then, so that what is too much is
         // dropped here, oldest first, rather than by the kernel.
         let is_due =
             now.abs_diff(self.looked) >= LOOK_AGAIN as u64 || direct.is_none() || self.carriers.under_way() > 0;
-        let first = direct.as_ref().map_or(0, |(batch, _)| batch.len());
+        let mut direct = direct.map(|(batch, limit)| {
+            let end = batch.len() + *limit;
+            (&mut **batch, end)
+        });
         let mut inbox = std::mem::replace(&mut self.inbox, Inbox::new(0, 1));
         let mut outcome = Ok(());
         for _ in 0..CALLS_MAX {
-            let room = direct.as_ref().map_or(0, |(batch, limit)| limit.saturating_sub(batch.len() - first));
+            let room = direct.as_ref().map_or(0, |(batch, end)| end.saturating_sub(batch.len()));
             let fits = if self.backlog.is_empty() { room } else { 0 };
             if fits == 0 && !is_due {
                 break;
             }
             let at_once = if is_due { AT_ONCE } else { fits.min(AT_ONCE) };
-            match inbox.fill(&queue.socket, at_once) {
-                Ok(count) => {
-                    for index in 0..count {
-                        let bytes = inbox.message(index);
-                        for message in Messages::new(bytes) {
-                            if let Some(event) = event(&message) {
-                                self.meet(
-                                    queue,
-                                    &event,
-                                    direct.as_mut().map(|(batch, limit)| (&mut **batch, first + *limit)),
-                                    now,
-                                );
-                            }
-                        }
-                    }
-                    if count < at_once {
-                        self.looked = now;
-                        break;
-                    }
-                }
+            let count = match inbox.fill(socket, at_once) {
+                Ok(count) => count,
                 Err(error) => {
                     outcome = Err(error);
                     break;
                 }
+            };
+            for index in 0..count {
+                for message in Messages::new(inbox.message(index)) {
+                    let direct = direct.as_mut().map(|(batch, end)| (&mut **batch, *end));
+                    visit(self, &message, direct);
+                }
+            }
+            if count < at_once {
+                self.looked = now;
+                break;
             }
             if self.answers.bytes().len() > FLUSH_AT {
                 outcome = queue.flush(&mut self.answers);
@@ -136,23 +240,21 @@ impl State {
         outcome
     }
 
-    fn meet(&mut self, queue: &Queue, event: &Event<'_>, direct: Option<(&mut Batch, usize)>, now: i64) {
-        let waiting = match event {
-            Event::Packet(waiting) => waiting,
-            Event::Failure(_) => {
-                // The kernel dropped the packet meanwhile, as it does when another program's chain goes.
-                self.statistics.errors += 1;
-                return;
-            }
-        };
+    /// A packet came.
+    fn meet(&mut self, queue: &Queue, waiting: &Waiting<'_>, direct: Option<(&mut Batch, usize)>, now: i64) {
         if self.carriers.is_own(waiting.mark)
             && let Some(wanted) = self.carriers.arrive(waiting.bytes, waiting.mark)
         {
             queue.answer(&mut self.answers, waiting.id, Verdict::Accept, Some((&wanted, Some(0))));
             return;
         }
+        if waiting.hook == Hook::Forward {
+            self.forwarded_from = waiting.interface_in;
+        }
         let Some(arrival) = self.matching(waiting, now) else {
-            queue.answer(&mut self.answers, waiting.id, Verdict::Accept, None);
+            if !self.is_copying() {
+                queue.answer(&mut self.answers, waiting.id, Verdict::Accept, None);
+            }
             return;
         };
         self.keep(queue, waiting, &arrival, direct, now);
@@ -160,17 +262,24 @@ impl State {
 
     /// The packet, if the handle takes it.
     fn matching<'a>(&mut self, waiting: &Waiting<'a>, now: i64) -> Option<Arrival<'a>> {
-        let arrival = arrival(waiting, self.layer, self.flags, now)?;
+        self.statistics.seen += 1;
+        let Some(arrival) = arrival(waiting, self.layer, self.flags, now) else {
+            self.statistics.unmatched += 1;
+            return None;
+        };
         if self.has_ended_receiving {
             return None;
         }
-        self.statistics.seen += 1;
         let Arrival { bytes, layout, address } = &arrival;
         if !self.bypasses.is_empty() && self.bypasses.lets_pass(bytes, layout, now) {
             self.statistics.bypassed += 1;
             return None;
         }
-        self.filter.matches(PacketRef { bytes, layout, address }).then_some(arrival)
+        if !self.filter.matches(PacketRef { bytes, layout, address }) {
+            self.statistics.unmatched += 1;
+            return None;
+        }
+        Some(arrival)
     }
 
     /// Hands a packet to the program or keeps it for it.
@@ -189,10 +298,9 @@ impl State {
             return;
         }
         let can_send = self.can_send();
-        if !can_send {
+        if !can_send && !self.is_copying() {
             // It will never be sent, so that the kernel need not wait: its copy is the program's.
-            let verdict = if self.flags.has(Flags::SNIFF) { Verdict::Accept } else { Verdict::Drop };
-            queue.answer(&mut self.answers, waiting.id, verdict, None);
+            queue.answer(&mut self.answers, waiting.id, Verdict::Drop, None);
         }
         if let Some((batch, end)) = direct
             && self.backlog.is_empty()
@@ -230,8 +338,9 @@ impl State {
     }
 
     /// Lets everything that nobody received go on; how many packets.
-    pub(super) fn give_back(&mut self, queue: &Queue, now: i64) -> Result<()> {
-        self.take(queue, None, now)?;
+    pub(super) fn give_back(&mut self, source: Source<'_>, now: i64) -> Result<()> {
+        let queue = source.queue;
+        self.take(source, None, now)?;
         self.expire(queue, now);
         let can_send = self.can_send();
         for token in self.backlog.take_tokens() {

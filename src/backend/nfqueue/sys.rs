@@ -187,21 +187,6 @@ pub(super) fn send(socket: &Descriptor, bytes: &[u8]) -> Result<usize> {
     check(unsafe { libc::send(socket.raw(), bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) } as i64)
 }
 
-/// Sends parts as one message.
-pub(super) fn send_parts(socket: &Descriptor, parts: &[&[u8]]) -> Result<usize> {
-    let vectors: Vec<libc::iovec> = parts.iter().map(|part| vector(part)).collect();
-    // SAFETY: all zeroes are a valid header without anything in it.
-    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-    header.msg_iov = vectors.as_ptr().cast_mut();
-    header.msg_iovlen = vectors.len() as _;
-    // SAFETY: the header names live vectors over live slices, which the call only reads.
-    check(unsafe { libc::sendmsg(socket.raw(), &raw const header, libc::MSG_NOSIGNAL) } as i64)
-}
-
-fn vector(part: &[u8]) -> libc::iovec {
-    libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() }
-}
-
 /// Sends bytes to an address of the C library's.
 pub(super) fn send_to<T>(socket: &Descriptor, bytes: &[u8], address: &T) -> Result<usize> {
     let len = size_of::<T>() as libc::socklen_t;
@@ -299,29 +284,122 @@ pub(super) fn wait_readable(descriptors: &[&Descriptor], time: Option<Duration>)
     }
 }
 
-/// Makes a descriptor that can be read while any of these can.
-pub(super) fn gather(descriptors: &[&Descriptor]) -> Result<Descriptor> {
-    // SAFETY: the argument is a number.
-    let gathered = own(i64::from(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }))?;
-    for fd in descriptors {
-        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
-        // SAFETY: both descriptors are open and the event is live.
-        let answer = unsafe { libc::epoll_ctl(gathered.raw(), libc::EPOLL_CTL_ADD, fd.raw(), &raw mut event) };
-        check(i64::from(answer))?;
-    }
-    Ok(gathered)
-}
+/// Types of eBPF programs.
+pub(super) const SOCKET_FILTER: u32 = 1;
+pub(super) const SCHEDULER_CLASSIFIER: u32 = 3;
+/// Where programs are attached.
+const TCX_EGRESS: u32 = 47;
+/// The commands that load one, and that attach one.
+const LOAD_PROGRAM: i32 = 5;
+const CREATE_LINK: i32 = 28;
+/// What the kernel is told of the license, which helpers for kernel programs may ask for.
+const LICENSE: &std::ffi::CStr = c"GPL";
 
-/// The `bpf` system call with its attributes, whose first bytes each command defines.
-pub(super) fn bpf(command: i32, attributes: &mut [u64; 16]) -> Result<usize> {
+/// The `bpf` system call with its attributes, as 32-bit words.
+///
+/// # Safety
+///
+/// What the attributes point to must be alive, as long as they say, and of the kind that the command takes.
+unsafe fn bpf(command: i32, attributes: &[u32]) -> Result<usize> {
     let len = size_of_val(attributes);
-    // SAFETY: the attributes are live and as long as said; what they point to, the callers keep alive.
-    check(unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_mut_ptr(), len) })
+    // SAFETY: the attributes are live and as long as said; what they point to, the caller answers for.
+    check(unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), len) })
 }
 
-/// The same, for commands that make a descriptor.
-pub(super) fn bpf_descriptor(command: i32, attributes: &mut [u64; 16]) -> Result<Descriptor> {
-    own(bpf(command, attributes)? as i64)
+/// A pointer as two words.
+fn words<T>(pointer: *const T) -> [u32; 2] {
+    let address = pointer as u64;
+    if cfg!(target_endian = "little") {
+        [address as u32, (address >> 32) as u32]
+    } else {
+        [(address >> 32) as u32, address as u32]
+    }
+}
+
+/// Attaches a program to what leaves an interface, for as long as the descriptor lives.
+pub(super) fn attach_to_egress(program: &Descriptor, interface: i32) -> Result<Descriptor> {
+    let mut attributes = [0; 16];
+    for (place, value) in attributes.iter_mut().zip([program.raw() as u32, interface as u32, TCX_EGRESS]) {
+        *place = value;
+    }
+    // SAFETY: the attributes hold no pointer.
+    own(unsafe { bpf(CREATE_LINK, &attributes) }? as i64)
+}
+
+/// Makes a TAP device with a name that the kernel completes, which goes with its descriptor.
+pub(super) fn tap_device(name: &[u8]) -> Result<(Descriptor, Vec<u8>)> {
+    // SAFETY: the path ends with a NUL.
+    let device = own(i64::from(unsafe { libc::open(c"/dev/net/tun".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) }))?;
+    let mut request = interface_request(name)?;
+    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as i16;
+    control(&device, libc::TUNSETIFF, &mut request)?;
+    let name = request.ifr_name.iter().take_while(|byte| **byte != 0).map(|byte| *byte as u8);
+    Ok((device, name.collect()))
+}
+
+/// A request about the interface of this name.
+fn interface_request(name: &[u8]) -> Result<libc::ifreq> {
+    // SAFETY: all zeroes are a valid request.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if name.len() >= request.ifr_name.len() {
+        return Err(ErrorKind::InvalidInput.into());
+    }
+    for (place, byte) in request.ifr_name.iter_mut().zip(name) {
+        *place = *byte as libc::c_char;
+    }
+    Ok(request)
+}
+
+fn control(fd: &Descriptor, command: u64, request: &mut libc::ifreq) -> Result<()> {
+    // SAFETY: every command that is used here takes a pointer to such a request.
+    check(i64::from(unsafe { libc::ioctl(fd.raw(), command as _, std::ptr::from_mut(request)) })).map(|_| ())
+}
+
+/// The number of the interface of this name.
+pub(super) fn interface_index(socket: &Descriptor, name: &[u8]) -> Result<i32> {
+    let mut request = interface_request(name)?;
+    control(socket, libc::SIOCGIFINDEX, &mut request)?;
+    // SAFETY: the command filled this member in.
+    Ok(unsafe { request.ifr_ifru.ifru_ifindex })
+}
+
+/// Turns the interface of this name on.
+pub(super) fn set_interface_up(socket: &Descriptor, name: &[u8]) -> Result<()> {
+    let mut request = interface_request(name)?;
+    control(socket, libc::SIOCGIFFLAGS, &mut request)?;
+    // SAFETY: the command filled this member in.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    request.ifr_ifru.ifru_flags = flags | libc::IFF_UP as i16;
+    control(socket, libc::SIOCSIFFLAGS, &mut request)
+}
+
+/// The hardware address of the interface with this number; zeroes where it has none.
+pub(super) fn hardware_address(socket: &Descriptor, interface: u32) -> Result<[u8; 6]> {
+    let mut request = interface_request(&[])?;
+    request.ifr_ifru.ifru_ifindex = interface as i32;
+    control(socket, libc::SIOCGIFNAME, &mut request)?;
+    control(socket, libc::SIOCGIFHWADDR, &mut request)?;
+    // SAFETY: the command filled this member in.
+    let address = unsafe { request.ifr_ifru.ifru_hwaddr };
+    let mut bytes = [0; 6];
+    for (place, byte) in bytes.iter_mut().zip(address.sa_data) {
+        *place = byte as u8;
+    }
+    Ok(bytes)
+}
+
+/// Has the kernel verify and take an eBPF program.
+pub(super) fn load_program(kind: u32, code: &[u64]) -> Result<Descriptor> {
+    let [code_low, code_high] = words(code.as_ptr());
+    let [license_low, license_high] = words(LICENSE.as_ptr());
+    let mut attributes = [0; 32];
+    for (place, value) in
+        attributes.iter_mut().zip([kind, code.len() as u32, code_low, code_high, license_low, license_high])
+    {
+        *place = value;
+    }
+    // SAFETY: the program and the license are alive, and of the lengths that the attributes say.
+    own(unsafe { bpf(LOAD_PROGRAM, &attributes) }? as i64)
 }
 
 /// The process's number, which a fork changes.

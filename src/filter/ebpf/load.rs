@@ -1,0 +1,131 @@
+//! Loading the value of a field, as the filter's own program does, or telling that it is not to be had.
+use super::super::bind::Place;
+use super::super::program::Load;
+use super::Vantage;
+use super::code::{Arithmetic, Assembler, Label, Register, Relation, Width};
+use super::head::{LENGTH, TRANSPORT, stack};
+
+/// What there is of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loaded {
+    /// A word in register 0.
+    Narrow,
+    /// 128 bits, the upper half in register 1, the lower in 2.
+    Wide,
+    /// The same for all packets.
+    Known(u32),
+    /// The kernel does not tell.
+    Unknown,
+}
+
+/// The flags' byte in the address record's word of layer, event, flags and nothing.
+const FLAGS_WORD: i32 = 8;
+const SUBINTERFACE_WORD: i32 = 20;
+const LOOPBACK: u32 = 1 << 18;
+const IMPOSTOR: u32 = 1 << 19;
+const EVENT: u32 = 0xFF00;
+
+/// Writes the load of a place; where the value is absent, the program goes on at `absent`.
+pub(super) fn write(code: &mut Assembler, place: Place, vantage: Vantage, absent: Label) -> Loaded {
+    let offset = place.offset;
+    match place.load {
+        Load::Header { transport: false } => code.load_packet(Width::Word, offset),
+        Load::Header { transport: true } => code.load_packet_from(Width::Word, TRANSPORT, offset),
+        Load::PayloadLen => {
+            code.combine(Arithmetic::Move, 0, LENGTH);
+            code.load_stack(1, stack::PAYLOAD);
+            code.combine(Arithmetic::Subtract, 0, 1);
+        }
+        Load::PacketLen => code.combine(Arithmetic::Move, 0, LENGTH),
+        Load::Protocol => code.load_stack(0, stack::PROTOCOL),
+        Load::Fragment => code.load_stack(0, stack::FRAGMENT),
+        Load::FlowLabel => write_flow_label(code),
+        Load::Address => return known(place, vantage),
+        Load::Element { payload, from_end, len } => write_element(code, offset, payload, from_end, len, absent),
+        Load::WideIp => {
+            write_half(code, offset, stack::HIGH);
+            write_half(code, offset + 8, stack::LOW);
+            code.load_stack_wide(1, stack::HIGH);
+            code.load_stack_wide(2, stack::LOW);
+            return Loaded::Wide;
+        }
+        Load::Hash
+        | Load::EventProtocol
+        | Load::WideAddress
+        | Load::Wide64
+        | Load::WideTimestamp
+        | Load::WidePriority => return Loaded::Unknown,
+    }
+    if place.shift > 0 {
+        code.compute(Arithmetic::ShiftRight, 0, place.shift.into());
+    }
+    if place.bits + place.shift < 32 {
+        code.compute(Arithmetic::And, 0, place.maximum() as u32);
+    }
+    Loaded::Narrow
+}
+
+/// What is known of a word of the address record.
+fn known(place: Place, vantage: Vantage) -> Loaded {
+    let wanted = (place.maximum() << place.shift) as u32;
+    let (word, certain) = match (place.offset, vantage.loopback) {
+        (FLAGS_WORD, None) => (0, IMPOSTOR | EVENT),
+        (FLAGS_WORD, Some(loopback)) => (if loopback { LOOPBACK } else { 0 }, IMPOSTOR | EVENT | LOOPBACK),
+        (SUBINTERFACE_WORD, _) => (0, u32::MAX),
+        _ => (0, 0),
+    };
+    if wanted & !certain != 0 { Loaded::Unknown } else { Loaded::Known((word & wanted) >> place.shift) }
+}
+
+/// The flow label in the order in which WinDivert takes its bytes.
+fn write_flow_label(code: &mut Assembler) {
+    code.load_packet(Width::Word, 0);
+    code.combine(Arithmetic::Move, 1, 0);
+    code.compute(Arithmetic::And, 0, 0xFFFF);
+    code.compute(Arithmetic::ShiftLeft, 0, 16);
+    code.compute(Arithmetic::ShiftRight, 1, 16);
+    code.compute(Arithmetic::And, 1, 0x0F);
+    code.compute(Arithmetic::ShiftLeft, 1, 8);
+    code.combine(Arithmetic::Or, 0, 1);
+}
+
+/// 64 bits of the packet to the stack.
+fn write_half(code: &mut Assembler, offset: i32, place: i16) {
+    code.load_packet(Width::Word, offset);
+    code.compute_wide(Arithmetic::ShiftLeft, 0, 32);
+    code.store_stack_wide(place, 0);
+    code.load_packet(Width::Word, offset + 4);
+    code.load_stack_wide(1, place);
+    code.combine(Arithmetic::Or, 0, 1);
+    code.store_stack_wide(place, 0);
+}
+
+/// Where an element lies, in this register.
+const AT: Register = 1;
+const START: Register = 2;
+
+fn write_element(code: &mut Assembler, offset: i32, payload: bool, from_end: bool, len: u8, absent: Label) {
+    let distance = offset.unsigned_abs();
+    if from_end {
+        if u32::from(len) > distance {
+            code.jump(absent);
+        }
+        code.jump_if(LENGTH, Relation::Less, distance, absent);
+        code.combine(Arithmetic::Move, AT, LENGTH);
+        code.compute_wide(Arithmetic::Subtract, AT, distance);
+        if payload {
+            code.load_stack(START, stack::PAYLOAD);
+            code.jump_if_wide(AT, Relation::Less, START, absent);
+        }
+    } else {
+        code.compute(Arithmetic::Move, AT, distance);
+        if payload {
+            code.load_stack(START, stack::PAYLOAD);
+            code.combine(Arithmetic::Add, AT, START);
+        }
+        code.combine(Arithmetic::Move, START, AT);
+        code.compute_wide(Arithmetic::Add, START, len.into());
+        code.jump_if_wide(START, Relation::Greater, LENGTH, absent);
+    }
+    code.load_packet_from(Width::of(len), AT, 0);
+}

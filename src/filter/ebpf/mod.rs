@@ -1,0 +1,114 @@
+//! A filter as an eBPF program, which a kernel asks about each packet before anything is copied. Pure: nothing here touches a
+//! system. Never panics.
+//!
+//! The program is of the type that socket filters have: register 1 points to the packet's context, packet bytes are read from
+//! the IP header on, and any answer but 0 means a match. It reads the headers as the parser does, refuses what is no whole IP
+//! packet, and then asks the filter's questions in the order in which the filter's own program does.
+//!
+//! What a kernel cannot know (a timestamp, the packet's hash, the interface on the way out) and what would be too large (sets
+//! of very many ranges) is answered so that nothing which matches is missed: the program then lets more through, and says so.
+//!
+//! | field | in the kernel |
+//! | --- | --- |
+//! | headers, payload, lengths, protocol, fragment | as here |
+//! | direction | known where the program is put: there is one for each |
+//! | loopback | likewise, or unknown |
+//! | ifIdx inbound | unknown |
+//! | timestamp, random8, random16, random32 | unknown |
+//! | sets of more than 1,000 ranges | their largest gaps |
+mod code;
+mod head;
+mod listing;
+mod load;
+mod node;
+#[cfg(test)]
+mod tests;
+
+use super::optimise::decide;
+use super::program::{Class, end};
+use super::{Filter, Shared};
+use code::{Assembler, Label};
+use node::Nodes;
+
+/// The side of this host's stack that a program is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Vantage {
+    /// The packets go out, or through.
+    pub outbound: bool,
+    /// Whether they stay within this host; `None` if that differs.
+    pub loopback: Option<bool>,
+}
+
+/// A filter's program for one side of the stack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ebpf {
+    code: Vec<u64>,
+    is_exact: bool,
+    is_empty: bool,
+}
+
+impl Ebpf {
+    /// The instructions, eight bytes each, as the kernel takes them.
+    pub fn code(&self) -> &[u64] {
+        &self.code
+    }
+
+    /// Whether the program matches exactly what the filter does, and not more.
+    pub const fn is_exact(&self) -> bool {
+        self.is_exact
+    }
+
+    /// Whether it matches nothing at all.
+    pub const fn is_empty(&self) -> bool {
+        self.is_empty
+    }
+}
+
+/// Too many instructions for a kernel's jumps.
+const INSTRUCTIONS_MAX: usize = 30_000;
+/// Ranges of one set that are looked through, and of all if that proves too many.
+const RANGES_MAX: usize = 1000;
+const FEW_RANGES: usize = 32;
+
+impl Filter {
+    /// The program of a filter of packets; `None` for other layers, and if even the simplest form is too large.
+    ///
+    /// ```
+    /// use oxidivert::address::Layer;
+    /// use oxidivert::filter::{Filter, Vantage};
+    ///
+    /// let filter = Filter::compile("tcp.DstPort == 80 and random8 < 128", Layer::Network)?;
+    /// let program = filter.ebpf(Vantage { outbound: true, loopback: None }).unwrap();
+    /// assert!(!program.is_exact());
+    /// # Ok::<(), oxidivert::filter::Error>(())
+    /// ```
+    pub fn ebpf(&self, vantage: Vantage) -> Option<Ebpf> {
+        if !self.layer().has_packets() {
+            return None;
+        }
+        [RANGES_MAX, FEW_RANGES, 1].into_iter().find_map(|ranges| self.ebpf_within(vantage, ranges))
+    }
+
+    fn ebpf_within(&self, vantage: Vantage, ranges_max: usize) -> Option<Ebpf> {
+        let Shared { tests, sets, layer, .. } = &*self.shared;
+        let (nodes, entries) = decide(tests, sets, *layer);
+        let mut assembler = Assembler::new();
+        let mut nodes = Nodes::new(&nodes, vantage, ranges_max, &mut assembler);
+        let of_direction = |index: &usize| Class::from_index(*index).outbound == vantage.outbound;
+        let classes: Vec<usize> = (0..Class::COUNT).filter(of_direction).collect();
+        let goals: Vec<(usize, Label)> = classes
+            .iter()
+            .map(|index| {
+                let entry = entries.get(*index).copied().unwrap_or(end::REJECT);
+                (*index, nodes.label(entry))
+            })
+            .collect();
+        let is_empty = goals.iter().all(|(_, label)| *label == nodes.reject());
+        head::write(&mut assembler, &goals, nodes.accept(), nodes.reject());
+        nodes.write(&mut assembler, classes.iter().filter_map(|index| entries.get(*index).copied()));
+        let is_exact = nodes.is_exact();
+        nodes.write_ends(&mut assembler);
+        let code = assembler.finish().filter(|code| code.len() <= INSTRUCTIONS_MAX)?;
+        Some(Ebpf { code, is_exact, is_empty })
+    }
+}
