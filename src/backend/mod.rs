@@ -12,7 +12,10 @@ pub mod nfqueue;
 mod process;
 pub mod replay;
 mod round;
+pub mod windivert;
 
+#[cfg(feature = "python")]
+pub(crate) use crate::engine::with_counts;
 pub use crate::engine::{
     Error, ErrorCode, Mask, OpenOptions, Overload, Received, SendError, Statistics, Wait, Warning, WarningKind,
 };

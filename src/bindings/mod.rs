@@ -7,6 +7,7 @@ mod buffer;
 mod build;
 mod callback;
 mod column;
+mod driver;
 mod engine;
 mod enums;
 mod error;
@@ -45,6 +46,8 @@ mod _native {
     use super::build::{icmp, icmp_echo, icmp_unreachable, other, reset, tcp, udp, unreachable};
     #[pymodule_export]
     use super::column::PyColumn;
+    #[pymodule_export]
+    use super::driver::{_driver_inventory, _driver_remove, _driver_start, _driver_stop, _service};
     #[pymodule_export]
     use super::engine::{PyEngine, PyEngineFlow};
     #[pymodule_export]
