@@ -70,12 +70,8 @@ mod warning;
 pub(crate) use bypass::Bypasses;
 pub use chain::Fate;
 pub use clock::{Clock, STEPPED_START, TICKS_PER_SECOND};
-<<<<<<< HEAD
 #[cfg(target_os = "linux")]
-pub(crate) use clock::{Ticker, time_ns};
-=======
 pub(crate) use clock::{TICKS_PER_MILLISECOND, Ticker, time_ns};
->>>>>>> main
 pub use error::{Error, ErrorCode};
 pub use event::Connection;
 pub use handle::Handle;

@@ -64,6 +64,7 @@ impl Ledger {
 fn add(one: &Statistics, other: &Statistics) -> Statistics {
     Statistics {
         seen: one.seen + other.seen,
+        unmatched: one.unmatched + other.unmatched,
         received: one.received + other.received,
         sent: one.sent + other.sent,
         modified: one.modified + other.modified,
