@@ -39,6 +39,7 @@ test: lint
 	$(BIN)/python -m pytest
 
 test-windows:
+	.ci/windows lint
 	.ci/windows test
 
 lint: lint-rust lint-python

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path
 from types import GenericAlias
 from typing import Any, Final, Generic, Literal, Self, SupportsIndex, TypeAlias, TypeVar, final, overload
 
@@ -39,7 +40,12 @@ __all__ = [
     "TraceStep",
     "UdpHeader",
     "__version__",
+    "_driver_inventory",
+    "_driver_remove",
+    "_driver_start",
+    "_driver_stop",
     "_run_passthrough",
+    "_service",
     "calc_checksums",
     "compile_filter",
     "decrement_ttl",
@@ -731,6 +737,9 @@ class Statistics:
     def expired(self) -> int:
         """Packets that waited too long in the queue."""
     @property
+    def suspected_loss(self) -> int:
+        """Packets probably lost by a driver that counts none, estimated from the age of those that came."""
+    @property
     def passed_on_overload(self) -> int:
         """Packets that passed unseen because the queue was full (on_overload="pass")."""
     @property
@@ -1339,6 +1348,22 @@ def open(
     on_overload: Literal["drop", "pass"] = "drop",
     processes: bool = False,
 ) -> Handle[Any]: ...
+def _driver_inventory() -> tuple[bool, tuple[bool, Path] | None, Path, list[tuple[Path, str]]]:
+    """What is there of the WinDivert driver: whether it is loaded, its service, the folder it is run from, the package's files
+    and what is wrong with each."""
+
+def _driver_remove() -> None:
+    """Removes the WinDivert driver's service."""
+
+def _driver_start() -> None:
+    """Installs and starts the WinDivert driver if it is not loaded."""
+
+def _driver_stop() -> None:
+    """Stops the WinDivert driver."""
+
+def _service(name: str) -> tuple[bool, Path] | None:
+    """A service of Windows by its name: whether it runs, and its file."""
+
 def _run_passthrough(handle: Handle[Packet], batch: int = 64) -> int:
     """The loop of `run` with a callback in Rust that does nothing: what a callback's cost is measured against."""
 

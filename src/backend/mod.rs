@@ -12,6 +12,7 @@ pub mod nfqueue;
 mod process;
 pub mod replay;
 mod round;
+pub mod windivert;
 
 pub use crate::engine::{
     Error, ErrorCode, Mask, OpenOptions, Overload, Received, SendError, Statistics, Wait, Warning, WarningKind,

@@ -3,7 +3,6 @@
 //! Nothing is copied but the bits of validity and of flags. Whoever takes a struct out of its capsule releases it; what
 //! nobody took is released with the capsule. The array holds the column, so that it outlives everything else.
 #![expect(unsafe_code, reason = "the interface is C structs with callbacks")]
-use super::column::start_of;
 use crate::filter::{Column, ColumnData};
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
@@ -160,4 +159,16 @@ pub(super) fn array_capsule<'py>(py: Python<'py>, column: &Arc<Column>) -> PyRes
         private_data: Box::into_raw(held).cast(),
     };
     PyCapsule::new_with_value(py, array, c"arrow_array")
+}
+
+/// Where the values lie, one behind the other.
+pub(super) fn start_of(data: &ColumnData) -> *const c_void {
+    match data {
+        ColumnData::Bool(values) => values.as_ptr().cast(),
+        ColumnData::U8(values) => values.as_ptr().cast(),
+        ColumnData::U16(values) => values.as_ptr().cast(),
+        ColumnData::U32(values) => values.as_ptr().cast(),
+        ColumnData::I64(values) => values.as_ptr().cast(),
+        ColumnData::Octets(values) => values.as_ptr().cast(),
+    }
 }

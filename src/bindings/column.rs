@@ -1,6 +1,6 @@
 //! `Column`: a value of each packet of a batch.
 #![expect(unsafe_code, reason = "the buffer protocol is a C interface")]
-use super::arrow::{array_capsule, schema_capsule};
+use super::arrow::{array_capsule, schema_capsule, start_of};
 use super::buffer::{ArrayShape, export_array};
 use super::mask::PyMask;
 use crate::filter::{Column, ColumnData, ColumnSource};
@@ -10,7 +10,6 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCapsule, PyIterator, PyTuple};
-use std::ffi::c_void;
 use std::sync::Arc;
 
 /// A value of each packet of a batch, in host byte order: a read-only sequence of int (flags: bool; addresses as numbers), None
@@ -57,18 +56,6 @@ impl PyColumn {
             ColumnData::I64(values) => values[index].into_bound_py_any(py),
             ColumnData::Octets(values) => u128::from_be_bytes(values[index]).into_bound_py_any(py),
         }
-    }
-}
-
-/// Where the values lie, one behind the other.
-pub(super) fn start_of(data: &ColumnData) -> *const c_void {
-    match data {
-        ColumnData::Bool(values) => values.as_ptr().cast(),
-        ColumnData::U8(values) => values.as_ptr().cast(),
-        ColumnData::U16(values) => values.as_ptr().cast(),
-        ColumnData::U32(values) => values.as_ptr().cast(),
-        ColumnData::I64(values) => values.as_ptr().cast(),
-        ColumnData::Octets(values) => values.as_ptr().cast(),
     }
 }
 

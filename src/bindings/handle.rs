@@ -4,23 +4,24 @@ use super::batch::PyBatch;
 use super::buffer::BytesLike;
 use super::callback::OnError;
 use super::enums::{flag_member, layer_member};
-use super::error::{OrRaise, OverloadWarning, refuse};
+use super::error::{OrRaise, refuse};
 use super::event::item;
 use super::filter::PyFilter;
 use super::filter_source::Dialect;
 use super::input::Selection;
 use super::outgoing::Outgoing;
 use super::packet::PyPacket;
-use super::run::{Plan, receive, receive_slice, run, run_passthrough};
+use super::receive::{receive, receive_slice, warn};
+use super::run::{Plan, run_passthrough, work};
 use super::statistics::PyStatistics;
+use super::workers::run_workers;
 use crate::address::{Parameter, Shutdown};
-use crate::backend::{Ending, ErrorCode, Handle, SLICE, WarningKind};
+use crate::backend::{Direct, Ending, ErrorCode, Handle, SLICE};
 use crate::batch::Batch;
 use pyo3::call::PyCallArgs;
-use pyo3::exceptions::{PyResourceWarning, PyTypeError, PyUserWarning, PyValueError};
+use pyo3::exceptions::{PyResourceWarning, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
-use std::ffi::CString;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -157,7 +158,13 @@ impl PyHandle {
             return Err(PyValueError::new_err(format!("run has 1 to {WORKERS_MAX} workers, not {workers}")));
         }
         let plan = Plan { limit: batch_limit(batch)?, workers, on_error: OnError::from_text(on_error)? };
-        let handled = run(py, &self.core, callback, plan)?;
+        if !callback.is_callable() {
+            return Err(PyTypeError::new_err("run needs a callable that takes a packet"));
+        }
+        let handled = match workers {
+            1 => work(&self.core, callback, &mut Direct::new(&self.core, plan.limit), plan.on_error)?,
+            _ => run_workers(py, &self.core, callback, plan)?,
+        };
         warn(py, &self.core)?;
         Ok(handled)
     }
@@ -405,19 +412,6 @@ fn in_asyncio<'py>(
     arguments: impl PyCallArgs<'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     slf.py().import("oxidivert._aio")?.call_method1(name, arguments)
-}
-
-/// Passes on what the backend warns of.
-pub(super) fn warn(py: Python<'_>, core: &Handle) -> PyResult<()> {
-    for warning in core.backend().take_warnings() {
-        let class = match warning.kind() {
-            WarningKind::Overload => py.get_type::<OverloadWarning>().into_any(),
-            WarningKind::Environment => py.get_type::<PyUserWarning>().into_any(),
-        };
-        let text = CString::new(warning.message().replace('\0', " "))?;
-        PyErr::warn(py, &class, &text, 1)?;
-    }
-    Ok(())
 }
 
 fn batch_limit(limit: usize) -> PyResult<usize> {

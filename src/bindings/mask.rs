@@ -1,7 +1,7 @@
 //! `Mask`: which packets of a batch are meant.
 #![expect(unsafe_code, reason = "the buffer protocol is a C interface")]
 use super::buffer::{ArrayShape, export_array};
-use super::input::truth_values;
+use super::items::truth_values;
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;

@@ -7,6 +7,7 @@ mod buffer;
 mod build;
 mod callback;
 mod column;
+mod driver;
 mod engine;
 mod enums;
 mod error;
@@ -19,11 +20,14 @@ mod header;
 mod helpers;
 mod input;
 mod ip;
+mod items;
 mod mask;
 mod open;
 mod outgoing;
 mod packet;
+mod receive;
 mod recycle;
+mod reference;
 mod replay;
 mod run;
 mod shared;
@@ -41,6 +45,8 @@ mod _native {
     use super::build::{icmp, icmp_echo, icmp_unreachable, other, tcp, udp};
     #[pymodule_export]
     use super::column::PyColumn;
+    #[pymodule_export]
+    use super::driver::{_driver_inventory, _driver_remove, _driver_start, _driver_stop, _service};
     #[pymodule_export]
     use super::engine::{PyEngine, PyEngineFlow};
     #[pymodule_export]

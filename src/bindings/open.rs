@@ -94,6 +94,10 @@ fn system_from(py: Python<'_>, backend: Option<&Bound<'_, PyAny>>, flags: Flags)
             return Err(PyValueError::new_err(message));
         }
     }
+    #[cfg(all(windows, target_arch = "x86_64"))]
+    if name != "nfqueue" {
+        return Ok(Arc::new(crate::backend::windivert::WinDivert));
+    }
     #[cfg(target_os = "linux")]
     if name != "windivert" {
         return Ok(Arc::new(crate::backend::nfqueue::Nfqueue));
@@ -101,7 +105,15 @@ fn system_from(py: Python<'_>, backend: Option<&Bound<'_, PyAny>>, flags: Flags)
     if flags.has(Flags::NO_INSTALL) {
         return Err(refuse(py, ErrorCode::ServiceDoesNotExist, "no live backend is running"));
     }
-    let message = "this version has no live backend for this system yet; work on a capture with backend=Replay(\"in.pcapng\", \
-                   out=\"out.pcapng\"), or in process with backend=Engine()";
+    let why = match name.as_str() {
+        "nfqueue" => "netfilter queues exist on Linux only",
+        // Where the driver exists, nobody comes here.
+        "windivert" => crate::backend::windivert::driver::MISSING,
+        _ if cfg!(windows) => crate::backend::windivert::driver::MISSING,
+        _ => "there is no live backend for this system",
+    };
+    let message = format!(
+        "{why}; work on a capture with backend=Replay(\"in.pcapng\", out=\"out.pcapng\"), or in process with backend=Engine()"
+    );
     Err(refuse(py, ErrorCode::NotSupported, message))
 }

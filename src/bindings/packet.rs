@@ -6,7 +6,7 @@ use super::error::OrRaise;
 use super::flow::PyFlow;
 use super::header::{PyIcmpHeader, PyIcmpv6Header, PyIpv4Header, PyIpv6Header, PyTcpHeader, PyUdpHeader};
 use super::ip::{IpAddress, ip_object};
-use super::recycle::reference_count;
+use super::reference::reference_count;
 use super::shared::SlotCell;
 use crate::address::Address;
 use crate::backend::{Handle, HandleId, Process};

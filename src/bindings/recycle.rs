@@ -4,18 +4,12 @@
 //! reference count of one proves nothing, so there every packet is a new object.
 #![expect(unsafe_code, reason = "reference counts are read through the interpreter's C interface")]
 use super::packet::PyPacket;
+use super::reference::reference_count;
 use crate::backend::HandleId;
 use crate::batch::{Batch, Slot};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-
-/// How many references to an object exist.
-#[inline]
-pub(super) fn reference_count<T>(object: &Bound<'_, T>) -> isize {
-    // SAFETY: the object is alive, since we hold it, and the interpreter is attached.
-    unsafe { ffi::Py_REFCNT(object.as_ptr()) }
-}
 
 /// A packet object within the argument tuple that carries it to the callback.
 struct Parcel<'py> {

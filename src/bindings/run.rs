@@ -1,17 +1,12 @@
 //! The callback loop. The interpreter is attached only while a batch's packets are handed out.
 use super::callback::{OnError, hand_out, judge, log, note_number};
-use super::error::{OrRaise, divert_error};
+use super::error::divert_error;
 use super::event::item;
-use super::handle::warn;
+use super::receive::warn;
 use super::recycle::Recycler;
-use super::workers::run_workers;
-use crate::backend::{
-    Direct, Error, ErrorCode, Handle, HandleId, Received, Round, SLICE, SendError, Source, Wait, is_end,
-};
-use crate::batch::Batch;
-use pyo3::exceptions::{PyException, PyTypeError};
+use crate::backend::{Direct, Handle, HandleId, Received, Round, SendError, Source, is_end};
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use std::time::Instant;
 
 /// What `run` was asked for.
 #[derive(Clone, Copy)]
@@ -64,17 +59,6 @@ fn drive(
     }
 }
 
-/// The loop with a Python callback.
-pub(super) fn run(py: Python<'_>, handle: &Handle, callback: &Bound<'_, PyAny>, plan: Plan) -> PyResult<u64> {
-    if !callback.is_callable() {
-        return Err(PyTypeError::new_err("run needs a callable that takes a packet"));
-    }
-    if plan.workers > 1 {
-        return run_workers(py, handle, callback, plan);
-    }
-    work(handle, callback, &mut Direct::new(handle, plan.limit), plan.on_error)
-}
-
 /// One worker's loop over its source.
 pub(super) fn work(
     handle: &Handle,
@@ -112,47 +96,4 @@ pub(super) fn run_passthrough(py: Python<'_>, handle: &Handle, limit: usize) -> 
         round.decide(std::hint::black_box(true));
         Ok(())
     })
-}
-
-/// Receives with waits short enough for signals; false when `deadline` is over.
-pub(super) fn receive(
-    py: Python<'_>,
-    handle: &Handle,
-    batch: &mut Batch,
-    limit: usize,
-    deadline: Option<Instant>,
-) -> PyResult<bool> {
-    loop {
-        let slice = Instant::now() + SLICE;
-        let until = deadline.map_or(slice, |deadline| deadline.min(slice));
-        if receive_slice(py, handle, batch, limit, until)? {
-            return Ok(true);
-        }
-        py.check_signals()?;
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Ok(false);
-        }
-    }
-}
-
-/// Receives once; false when the time is out or the waiters were woken.
-pub(super) fn receive_slice(
-    py: Python<'_>,
-    handle: &Handle,
-    batch: &mut Batch,
-    limit: usize,
-    until: Instant,
-) -> PyResult<bool> {
-    match py.detach(|| handle.receive(batch, limit, Wait::Until(until))).or_raise(py)? {
-        Received::TimedOut | Received::Woken => Ok(false),
-        Received::Ended => {
-            let message = "no packet will come any more: the source ended or receiving was shut down";
-            Err(divert_error(py, &Error::new(ErrorCode::NoData, message), 0))
-        }
-        Received::Packets => {
-            // Where warnings are errors, the packets go back to the head of the queue.
-            warn(py, handle).inspect_err(|_| handle.give_back(batch, 0))?;
-            Ok(true)
-        }
-    }
 }

@@ -46,6 +46,7 @@ counts! {
     overflowed, "Packets dropped because the queue was full.";
     overflowed_by_size, "Of those overflowed, how many because of their bytes rather than their number.";
     expired, "Packets that waited too long in the queue.";
+    suspected_loss, "Packets probably lost by a driver that counts none, estimated from the age of those that came.";
     passed_on_overload, "Packets that passed unseen because the queue was full (on_overload=\"pass\").";
     bypassed, "Packets that passed unseen because their flow bypasses the handle.";
     given_back, "Packets that were still queued when the handle closed, and went on.";

@@ -1,7 +1,7 @@
 //! `run` with several workers: threads that take turns with the interpreter, so that callbacks that wait do not hold the others up.
 use super::callback::{OnError, log};
 use super::error::divert_error;
-use super::handle::warn;
+use super::receive::warn;
 use super::run::{Plan, work};
 use crate::backend::{self, Crew, ErrorCode, Handle, LaneSource, SLICE, block_signals};
 use pyo3::prelude::*;

@@ -24,7 +24,7 @@ const SWEEP_PAUSE: u64 = TICKS_PER_SECOND as u64;
 /// TCP's protocol number.
 const TCP: u8 = 6;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Passing {
     last_seen: i64,
     /// Which ends have sent a FIN: the lower, the upper.
@@ -43,7 +43,7 @@ impl Passing {
 }
 
 /// The flows that pass one handle.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Bypasses {
     flows: HashMap<FlowKey, Passing>,
     /// How many flows there are at the next look for those that ended.

@@ -5,29 +5,30 @@ use std::fmt;
 /// Declares the error codes: variant, Windows number, nearest POSIX number (Linux), Windows name, advice.
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $number:literal, $errno:literal, $symbol:literal, $advice:literal;)*) => {
-        /// A Windows error number that a handle can fail with.
+        /// A Windows error number that a handle can fail with: one of those named here, or any other that Windows gives.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[non_exhaustive]
-        #[repr(u32)]
-        pub enum ErrorCode { $($(#[$doc])* $variant = $number,)* }
+        pub struct ErrorCode(u32);
 
+        #[expect(non_upper_case_globals, reason = "read like the variants of an enumeration, which could hold no others")]
         impl ErrorCode {
-            /// Every code, in order of its number.
+            $($(#[$doc])* pub const $variant: Self = Self($number);)*
+
+            /// Every code that has a name, in order of its number.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
             /// The nearest POSIX error number, as Linux numbers them.
             pub const fn errno(self) -> i32 {
-                match self { $(Self::$variant => $errno,)* }
+                match self { $(Self::$variant => $errno,)* _ => 5 }
             }
 
-            /// The number's name in Windows' headers.
+            /// The number's name in Windows' headers; empty for one that is not named here.
             pub const fn symbol(self) -> &'static str {
-                match self { $(Self::$variant => $symbol,)* }
+                match self { $(Self::$variant => $symbol,)* _ => "" }
             }
 
             /// What to do about it; empty where the account of what happened says all.
             pub const fn advice(self) -> &'static str {
-                match self { $(Self::$variant => $advice,)* }
+                match self { $(Self::$variant => $advice,)* _ => "" }
             }
         }
     };
@@ -36,12 +37,18 @@ macro_rules! codes {
 codes! {
     /// A file is not there.
     FileNotFound = 2, 2, "ERROR_FILE_NOT_FOUND", "check the path";
+    /// A folder is not there.
+    PathNotFound = 3, 2, "ERROR_PATH_NOT_FOUND", "check the path";
     /// Rights are missing.
     AccessDenied = 5, 13, "ERROR_ACCESS_DENIED", "run with administrator or root rights";
     /// The handle is closed.
     InvalidHandle = 6, 9, "ERROR_INVALID_HANDLE", "open a new handle";
+    /// Memory ran out.
+    NotEnoughMemory = 8, 12, "ERROR_NOT_ENOUGH_MEMORY", "";
     /// The capture is damaged or no capture.
     InvalidData = 13, 22, "ERROR_INVALID_DATA", "check that the file is a pcap or pcapng capture";
+    /// Memory ran out.
+    OutOfMemory = 14, 12, "ERROR_OUTOFMEMORY", "";
     /// The handle is in the wrong state.
     BadCommand = 22, 1, "ERROR_BAD_COMMAND", "";
     /// A file could not be written.
@@ -52,30 +59,70 @@ codes! {
     NotSupported = 50, 95, "ERROR_NOT_SUPPORTED", "";
     /// An argument is wrong.
     InvalidParameter = 87, 22, "ERROR_INVALID_PARAMETER", "";
+    /// The driver could not be installed, and nobody says why.
+    OpenFailed = 110, 5, "ERROR_OPEN_FAILED", "";
     /// A packet does not fit or is shorter than it claims.
     InsufficientBuffer = 122, 90, "ERROR_INSUFFICIENT_BUFFER", "";
+    /// A path is too long or cannot be used.
+    BadPathname = 161, 36, "ERROR_BAD_PATHNAME", "";
+    /// A program file is for another processor.
+    BadExeFormat = 193, 8, "ERROR_BAD_EXE_FORMAT", "";
     /// Receiving or sending was shut down.
     NoData = 232, 61, "ERROR_NO_DATA", "";
+<<<<<<< HEAD
+    /// The signature of a program file is missing or not accepted.
+    InvalidImageHash = 577, 129, "ERROR_INVALID_IMAGE_HASH", "";
+    /// The network stack refuses a packet.
+    DataNotAccepted = 592, 22, "ERROR_DATA_NOT_ACCEPTED", "";
+    /// Another, incompatible version of the driver is loaded.
+    DriverFailedPriorUnload = 654, 16, "ERROR_DRIVER_FAILED_PRIOR_UNLOAD", "";
+=======
     /// The network stack refused the packet.
     DataNotAccepted = 592, 22, "ERROR_DATA_NOT_ACCEPTED", "";
+>>>>>>> main
     /// The wait was ended.
     OperationAborted = 995, 125, "ERROR_OPERATION_ABORTED", "";
     /// An overlapped operation is still under way.
     IoIncomplete = 996, 115, "ERROR_IO_INCOMPLETE", "";
+    /// An overlapped operation has begun.
+    IoPending = 997, 115, "ERROR_IO_PENDING", "";
     /// Memory that was named cannot be used.
     NoAccess = 998, 14, "ERROR_NOACCESS", "";
+    /// The service runs already.
+    ServiceAlreadyRunning = 1056, 114, "ERROR_SERVICE_ALREADY_RUNNING", "";
+    /// The service cannot be started now.
+    ServiceDisabled = 1058, 19, "ERROR_SERVICE_DISABLED", "";
     /// The driver is not running and must not be installed.
     ServiceDoesNotExist = 1060, 19, "ERROR_SERVICE_DOES_NOT_EXIST", "open once without NO_INSTALL";
+    /// The service does not run.
+    ServiceNotActive = 1062, 19, "ERROR_SERVICE_NOT_ACTIVE", "";
+    /// The service waits for being removed.
+    ServiceMarkedForDelete = 1072, 16, "ERROR_SERVICE_MARKED_FOR_DELETE", "";
+    /// A library's or driver's own start failed.
+    DllInitFailed = 1114, 5, "ERROR_DLL_INIT_FAILED", "";
     /// An impostor's time to live ran out.
     HostUnreachable = 1232, 113, "ERROR_HOST_UNREACHABLE", "two programs seem to send each other's packets in a loop";
+    /// The network stack cannot send the protocol.
+    ProtocolUnreachable = 1233, 93, "ERROR_PROTOCOL_UNREACHABLE", "";
+    /// Something keeps the driver from being loaded.
+    DriverBlocked = 1275, 1, "ERROR_DRIVER_BLOCKED", "";
     /// Memory ran out.
     NoSystemResources = 1450, 12, "ERROR_NO_SYSTEM_RESOURCES", "";
+    /// The Base Filtering Engine does not run.
+    EndpointNotRegistered = 1753, 111, "EPT_S_NOT_REGISTERED", "";
+    /// What a driver of another version answers at times.
+    NoTrustAccount = 1808, 16, "ERROR_NOLOGON_WORKSTATION_TRUST_ACCOUNT", "";
 }
 
 impl ErrorCode {
+    /// The code with this Windows number.
+    pub const fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+
     /// The Windows number.
     pub const fn number(self) -> u32 {
-        self as u32
+        self.0
     }
 }
 

@@ -202,6 +202,6 @@ impl Handle {
 
     /// The warning that packets grow old in the queue, once.
     pub fn take_warning(&self) -> Option<Warning> {
-        self.with(|member, _| Ok(member.take_warning())).ok().flatten()
+        self.with(|member, _| Ok(member.age_watch.take())).ok().flatten()
     }
 }

@@ -8,7 +8,7 @@ use super::queue::{Entry, Loss, Parts, Queue};
 use super::raw::Read;
 use super::statistics::Statistics;
 use super::wait::Bell;
-use super::warning::Warning;
+use super::warning::AgeWatch;
 use crate::address::{Flags, Layer, Parameter};
 use crate::batch::{Batch, Origin, PacketRef, Token};
 use crate::filter::Filter;
@@ -24,15 +24,6 @@ pub(super) enum Meeting {
     Drops,
     /// It or a copy is queued.
     Takes,
-}
-
-/// Whether a handle's user was told that packets grow old in its queue.
-#[derive(Debug, Default)]
-pub(super) enum AgeWarning {
-    #[default]
-    None,
-    Due(Warning),
-    Told,
 }
 
 /// An open handle.
@@ -55,7 +46,7 @@ pub(super) struct Member {
     pub(super) statistics: Statistics,
     /// Packets that were handed out and neither sent nor given up.
     pub(super) in_hand: u64,
-    pub(super) age_warning: AgeWarning,
+    pub(super) age_watch: AgeWatch,
     /// When and by which process it was opened.
     pub(super) opened_at: i64,
     pub(super) process_id: u32,
@@ -78,7 +69,7 @@ impl Member {
             bypasses: Bypasses::default(),
             statistics: Statistics::default(),
             in_hand: 0,
-            age_warning: AgeWarning::None,
+            age_watch: AgeWatch::default(),
             opened_at,
             process_id,
         }
@@ -210,24 +201,8 @@ impl Member {
     #[inline]
     pub(super) fn note_age(&mut self, now: i64) {
         let Some(age) = self.queue.age(now) else { return };
-        if age > self.queue.limits.time() / 2 && matches!(self.age_warning, AgeWarning::None) {
-            let [age, limit] = [age, self.queue.limits.time()].map(|ticks| ticks / TICKS_PER_MILLISECOND as u64);
-            self.age_warning = AgeWarning::Due(Warning::overload(format!(
-                "packets wait {age} ms in the queue and are dropped after {limit} ms; \
-                 receive faster, narrow the filter, or raise queue_time"
-            )));
-        }
-    }
-
-    /// The warning that is due, once.
-    pub(super) fn take_warning(&mut self) -> Option<Warning> {
-        if !matches!(self.age_warning, AgeWarning::Due(_)) {
-            return None;
-        }
-        match std::mem::replace(&mut self.age_warning, AgeWarning::Told) {
-            AgeWarning::Due(warning) => Some(warning),
-            AgeWarning::None | AgeWarning::Told => None,
-        }
+        let [age, limit] = [age, self.queue.limits.time()].map(|ticks| ticks / TICKS_PER_MILLISECOND as u64);
+        self.age_watch.note(age, limit);
     }
 
     /// A parameter's value.

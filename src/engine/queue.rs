@@ -40,6 +40,8 @@ pub(crate) struct Limits {
     length: u64,
     time_ms: u64,
     size: u64,
+    /// How fast the clock runs that stamps what is queued.
+    ticks_per_millisecond: u64,
 }
 
 impl Default for Limits {
@@ -49,6 +51,7 @@ impl Default for Limits {
             length: default(Parameter::QueueLength),
             time_ms: default(Parameter::QueueTime),
             size: default(Parameter::QueueSize),
+            ticks_per_millisecond: TICKS_PER_MILLISECOND as u64,
         }
     }
 }
@@ -76,7 +79,7 @@ impl Limits {
 
     /// How long an entry may wait, in ticks.
     pub(crate) const fn time(&self) -> u64 {
-        self.time_ms * TICKS_PER_MILLISECOND as u64
+        self.time_ms.saturating_mul(self.ticks_per_millisecond)
     }
 }
 
@@ -103,15 +106,24 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
+    /// A queue whose entries the engine's clock stamps.
     pub(crate) fn new(layer: Layer) -> Self {
-        Self {
-            entries: VecDeque::new(),
-            bytes: VecDeque::new(),
-            size: 0,
-            overhead: overhead(layer),
-            first: 0,
-            limits: Limits::default(),
-        }
+        Self::with_limits(layer, Limits::default())
+    }
+
+    /// A queue whose entries another clock stamps.
+    #[cfg(any(test, all(windows, target_arch = "x86_64")))]
+    pub(crate) fn with_ticks(layer: Layer, ticks_per_millisecond: u64) -> Self {
+        Self::with_limits(layer, Limits { ticks_per_millisecond, ..Limits::default() })
+    }
+
+    fn with_limits(layer: Layer, limits: Limits) -> Self {
+        Self { entries: VecDeque::new(), bytes: VecDeque::new(), size: 0, overhead: overhead(layer), first: 0, limits }
+    }
+
+    #[cfg(any(test, all(windows, target_arch = "x86_64")))]
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -22,6 +22,8 @@ pub struct Statistics {
     pub overflowed_by_size: u64,
     /// Packets that waited too long in the queue.
     pub expired: u64,
+    /// Packets that a system which counts no losses has probably lost, estimated from the age of those that came.
+    pub suspected_loss: u64,
     /// Packets that passed unseen because the queue was full.
     pub passed_on_overload: u64,
     /// Packets that passed unseen because their flow bypasses the handle.

@@ -39,6 +39,37 @@ impl Warning {
     }
 }
 
+/// Watches how old the packets of a queue grow, and warns once.
+#[derive(Debug, Default)]
+pub(crate) struct AgeWatch {
+    due: Option<Warning>,
+    has_warned: bool,
+}
+
+impl AgeWatch {
+    /// The first packet has waited for `age_ms` milliseconds of the `limit_ms` that it may.
+    #[inline]
+    pub(crate) fn note(&mut self, age_ms: u64, limit_ms: u64) {
+        if !self.has_warned && age_ms > limit_ms / 2 {
+            self.warn(age_ms, limit_ms);
+        }
+    }
+
+    #[cold]
+    fn warn(&mut self, age_ms: u64, limit_ms: u64) {
+        self.has_warned = true;
+        self.due = Some(Warning::overload(format!(
+            "packets wait {age_ms} ms in the queue and are dropped after {limit_ms} ms; \
+             receive faster, narrow the filter, or raise queue_time"
+        )));
+    }
+
+    /// The warning that is due, once.
+    pub(crate) const fn take(&mut self) -> Option<Warning> {
+        self.due.take()
+    }
+}
+
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)

@@ -45,7 +45,7 @@ def in_namespace(function: Callable[..., None]) -> Callable[..., None]:
     def run(**arguments: object) -> None:
         reason = missing()
         if reason:
-            pytest.skip(reason)
+            pytest.skip(f"on Windows: {reason}" if sys.platform == "win32" else reason)
         path = sys.modules[function.__module__].__file__
         command = ["unshare", "-n", sys.executable, "-X", "faulthandler", __file__, str(path), function.__name__]
         done = subprocess.run(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import pathlib
+import sys
 import threading
 from collections.abc import Callable
+from typing import Literal
 
 import oxidivert as od
 import pytest
@@ -400,11 +402,12 @@ def test_arguments_are_checked_in_the_drivers_order() -> None:
 
 
 def test_without_a_live_backend_the_error_names_the_alternatives() -> None:
+    elsewhere: Literal["nfqueue", "windivert"] = "nfqueue" if sys.platform == "win32" else "windivert"
     with pytest.raises(od.DivertError, match="Replay") as caught:
-        od.open("tcp", backend="windivert")
+        od.open("tcp", backend=elsewhere)
     assert (caught.value.code, caught.value.symbol) == (50, "ERROR_NOT_SUPPORTED")
     with pytest.raises(od.DivertError) as caught:
-        od.open("tcp", flags=od.Flag.NO_INSTALL, backend="windivert")
+        od.open("tcp", flags=od.Flag.NO_INSTALL, backend=elsewhere)
     assert caught.value.code == 1060
     with pytest.raises(ValueError, match='not "pcap"'):
         od.open("tcp", backend="pcap")  # type: ignore[arg-type]

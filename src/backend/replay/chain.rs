@@ -1,10 +1,10 @@
 //! The handles of one replay in order of priority, and how packets pass them.
 use super::capture::Capture;
 use super::direction::Directions;
-use super::format::{RecordKind, RecordMeta};
+use super::format::{RecordKind, RecordMeta, Template};
 use super::member::{Fate, Member, Traveller, descend, find_packet, state_of, take_back};
 use super::output::{Output, Writer};
-use super::place::{Place, Places, State, Template};
+use super::place::{Place, Places, State};
 use crate::address::{Flags, Parameter};
 use crate::backend::{Ending, Error, ErrorCode, OpenOptions, Received, Statistics, Warning};
 use crate::batch::{Batch, Origin, PacketRef, Token};

@@ -1,6 +1,5 @@
 //! What differs between pcap and pcapng: byte order, interfaces, times, and how a record with other bytes is written.
 use super::link::LinkType;
-use super::place::Template;
 use crate::packet::IpVersion;
 use pcap_parser::PcapHeader;
 
@@ -121,6 +120,14 @@ pub(super) struct RecordMeta {
     pub(super) original_len: u32,
     pub(super) time_ns: i64,
     pub(super) is_outbound: Option<bool>,
+}
+
+/// What a new packet takes over from the last one in its direction.
+#[derive(Clone, Debug)]
+pub(super) struct Template {
+    /// The record that it was: interface and time.
+    pub(super) meta: RecordMeta,
+    pub(super) link_header: Vec<u8>,
 }
 
 impl RecordMeta {

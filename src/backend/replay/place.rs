@@ -1,7 +1,7 @@
 //! The output that is not yet decided: a queue of places in input order, over one buffer.
 //!
 //! Reading goes on only when handles are idle, so the queue holds about one batch.
-use super::format::{RecordKind, RecordMeta};
+use super::format::{RecordKind, RecordMeta, Template};
 use super::output::Writer;
 use crate::backend::Error;
 use crate::engine::Rank;
@@ -38,14 +38,6 @@ pub(super) struct Place {
     /// Whether it was made by a program rather than read.
     pub(super) is_new: bool,
     pub(super) state: State,
-}
-
-/// What a new packet takes over from the last one in its direction.
-#[derive(Clone, Debug)]
-pub(super) struct Template {
-    /// The record that it was: interface and time.
-    pub(super) meta: RecordMeta,
-    pub(super) link_header: Vec<u8>,
 }
 
 /// The places that are not yet written, and the buffer of their bytes.
