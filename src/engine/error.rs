@@ -69,17 +69,12 @@ codes! {
     BadExeFormat = 193, 8, "ERROR_BAD_EXE_FORMAT", "";
     /// Receiving or sending was shut down.
     NoData = 232, 61, "ERROR_NO_DATA", "";
-<<<<<<< HEAD
     /// The signature of a program file is missing or not accepted.
     InvalidImageHash = 577, 129, "ERROR_INVALID_IMAGE_HASH", "";
     /// The network stack refuses a packet.
     DataNotAccepted = 592, 22, "ERROR_DATA_NOT_ACCEPTED", "";
     /// Another, incompatible version of the driver is loaded.
     DriverFailedPriorUnload = 654, 16, "ERROR_DRIVER_FAILED_PRIOR_UNLOAD", "";
-=======
-    /// The network stack refused the packet.
-    DataNotAccepted = 592, 22, "ERROR_DATA_NOT_ACCEPTED", "";
->>>>>>> main
     /// The wait was ended.
     OperationAborted = 995, 125, "ERROR_OPERATION_ABORTED", "";
     /// An overlapped operation is still under way.

@@ -70,12 +70,8 @@ mod warning;
 pub(crate) use bypass::Bypasses;
 pub use chain::Fate;
 pub use clock::{Clock, STEPPED_START, TICKS_PER_SECOND};
-<<<<<<< HEAD
-#[cfg(target_os = "linux")]
-pub(crate) use clock::{Ticker, time_ns};
-=======
+#[cfg(any(target_os = "linux", all(windows, target_arch = "x86_64")))]
 pub(crate) use clock::{TICKS_PER_MILLISECOND, Ticker, time_ns};
->>>>>>> main
 pub use error::{Error, ErrorCode};
 pub use event::Connection;
 pub use handle::Handle;
@@ -88,6 +84,8 @@ pub(crate) use queue::{Entry, Loss, Queue};
 pub use raw::{Completion, Overlapped, RawHandle};
 pub(crate) use send::{repair, verify_lens, verify_sending};
 pub use statistics::Statistics;
+#[cfg(feature = "python")]
+pub(crate) use statistics::with_counts;
 #[cfg(any(test, target_os = "linux", all(windows, target_arch = "x86_64")))]
 pub(crate) use warning::AgeWatch;
 pub use warning::{Warning, WarningKind};
