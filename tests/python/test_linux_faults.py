@@ -218,12 +218,15 @@ def test_a_forked_child_neither_uses_nor_keeps_the_handle() -> None:
     parent = program(
         "import oxidivert as od, os, time, sys\n"
         f"handle = od.open('udp.DstPort == {port_of(bound)}', backend='nfqueue')\n"
+        "told, tell = os.pipe()\n"
         "child = os.fork()\n"
         "if child == 0:\n"
         "    try:\n        handle.recv(0)\n"
         "    except od.HandleClosedError as error:\n        print('ready' if 'forked' in str(error) else error)\n"
+        "    os.write(tell, b'x')\n"
         "    time.sleep(60)\n"
         "    os._exit(0)\n"
+        "os.read(told, 1)\n"
         "print(child)\n"
         "time.sleep(60)\n"
     )

@@ -88,7 +88,9 @@ impl Feed for Sockets {
         let mut records: Vec<Record> = Vec::new();
         self.watch.ring.drain::<RECORD_LEN>(|bytes| records.extend(record(bytes)));
         records.retain(|record| record.namespace == self.namespace);
-        records.iter().for_each(|record| self.note(engine, record));
+        for record in &records {
+            self.note(engine, record);
+        }
     }
 }
 
@@ -136,7 +138,7 @@ impl Sockets {
                 self.operation(engine, Event::SocketListen, record, false);
             }
             kind::CONNECT => self.operation(engine, Event::SocketConnect, record, true),
-            kind::ACTIVE => self.establish(engine, record, true),
+            kind::ACTIVE | kind::SENT => self.establish(engine, record, true),
             kind::PASSIVE => {
                 self.operation(engine, Event::SocketAccept, record, true);
                 self.establish(engine, record, false);
@@ -148,7 +150,6 @@ impl Sockets {
                     }
                 }
             }
-            kind::SENT => self.establish(engine, record, true),
             kind::RECEIVED => self.establish(engine, record, false),
             kind::CLOSE => self.close(engine, record.cookie),
             _ => {}

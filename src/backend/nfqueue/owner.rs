@@ -39,20 +39,14 @@ impl Owners {
         for index in from..batch.len() {
             let Some(packet) = batch.packet(index) else { continue };
             let Some(key) = FlowKey::of(packet.bytes, packet.layout) else { continue };
-            let id = match self.known.get(&key) {
-                Some(id) => *id,
-                None => {
-                    let id = owner_id(packet).unwrap_or(0);
-                    if self.known.len() >= FLOWS_MAX {
-                        self.known.clear();
-                    }
-                    // An owner that is not to be found yet may be found at the next packet.
-                    if id != 0 {
-                        self.known.insert(key, id);
-                    }
-                    id
+            let id = self.known.get(&key).copied().unwrap_or_else(|| owner_id(packet).unwrap_or(0));
+            // An owner that is not to be found yet may be found at the next packet.
+            if id != 0 {
+                if self.known.len() >= FLOWS_MAX {
+                    self.known.clear();
                 }
-            };
+                self.known.insert(key, id);
+            }
             if let Some(record) = batch.records_mut().get_mut(index) {
                 record.process_id = id;
             }

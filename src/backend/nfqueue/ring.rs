@@ -55,7 +55,7 @@ impl Mapping {
 
     /// The 32 bits at an offset that is a multiple of 8.
     fn word(&self, offset: usize) -> Option<&AtomicU32> {
-        if offset + 4 > self.len || offset % 8 != 0 {
+        if offset + 4 > self.len || !offset.is_multiple_of(8) {
             return None;
         }
         // SAFETY: the offset lies within the mapping.

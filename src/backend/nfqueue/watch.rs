@@ -256,12 +256,11 @@ fn write_record(code: &mut Assembler, kind: u32, fields: &Fields, ipv6: Option<b
     code.compute(Arithmetic::Move, 1, kind);
     code.store_stack(RECORD + KIND, 1);
     copy(code, fields.family, FAMILY);
-    match fields.protocol {
-        Some(place) => copy(code, place, PROTOCOL),
-        None => {
-            code.compute(Arithmetic::Move, 1, TCP);
-            code.store_stack(RECORD + PROTOCOL, 1);
-        }
+    if let Some(place) = fields.protocol {
+        copy(code, place, PROTOCOL);
+    } else {
+        code.compute(Arithmetic::Move, 1, TCP);
+        code.store_stack(RECORD + PROTOCOL, 1);
     }
     for (place, target) in [(fields.local_port, LOCAL_PORT), (fields.remote_port, REMOTE_PORT)] {
         if let Some(place) = place {
