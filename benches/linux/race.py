@@ -2,8 +2,8 @@
 
     python benches/linux/race.py [ROUNDS] [SECONDS]
 
-Needs root, gcc, iptables and unshare, and for one of the peers the package NetfilterQueue. Runs in a network namespace of its
-own. Prints the packets per second that arrived, the median of the rounds, and the share of the C loop.
+Needs root, gcc, iptables and unshare, and for one of the peers the package NetfilterQueue. Runs in a network namespace
+of its own. Prints the packets per second that arrived, the median of the rounds, and the share of the C loop.
 """
 
 from __future__ import annotations

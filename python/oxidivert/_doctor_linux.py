@@ -59,7 +59,7 @@ def check_rights() -> Iterator[Finding]:
         has = bool(bits >> bit & 1)
         needed = name in ("CAP_NET_ADMIN", "CAP_NET_RAW")
         advice = {
-            "CAP_NET_ADMIN": "without it no handle opens: run as root, or `setcap cap_net_admin,cap_net_raw,cap_bpf+ep`",
+            "CAP_NET_ADMIN": "without it no handle opens: run as root or give this capability, CAP_NET_RAW and CAP_BPF",
             "CAP_NET_RAW": "without it no new packets can be sent",
             "CAP_BPF": "without it filters are matched in the process, and FLOW and SOCKET do not open",
             "CAP_SYS_PTRACE": "without it packet.process does not find other users' programs",
@@ -68,10 +68,10 @@ def check_rights() -> Iterator[Finding]:
         yield Finding(name, has or (False if needed else None), "there" if has else "missing", "" if has else advice)
 
 
-def _open(name: str, **arguments: int) -> Finding:
+def _open(name: str, layer: Layer = Layer.NETWORK, flags: int = 0) -> Finding:
     """Whether a handle opens."""
     try:
-        with open_handle("false", backend="nfqueue", **arguments):
+        with open_handle("false", backend="nfqueue", layer=int(layer), flags=flags):
             return Finding(name, True, "opens")
     except DivertError as error:
         return Finding(name, False, f"{error.symbol}: {error}")
