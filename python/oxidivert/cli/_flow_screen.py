@@ -60,11 +60,14 @@ class FlowScreen:
         console = Console(highlight=False)
         try:
             with Live(console=console, screen=True, auto_refresh=False) as live:
+                due = time.monotonic()
                 while True:
                     now_ns = time.time_ns()
                     rows = self._table.rows(console.height, sort=self._sort, now_ns=now_ns, silent=self._silent)
                     live.update(screen_of(rows, self._programs, console.width, console.height), refresh=True)
-                    if self._stop.wait(self._interval):
+                    # What drawing takes counts, so that the interval is kept.
+                    due = max(due + self._interval, time.monotonic())
+                    if self._stop.wait(due - time.monotonic()):
                         return
         except OSError:
             # The terminal went away; the work goes on.
