@@ -84,6 +84,8 @@ pub(crate) use queue::{Entry, Loss, Queue};
 pub use raw::{Completion, Overlapped, RawHandle};
 pub(crate) use send::{repair, verify_lens, verify_sending};
 pub use statistics::Statistics;
+#[cfg(any(test, target_os = "linux", all(windows, target_arch = "x86_64")))]
+pub(crate) use warning::AgeWatch;
 pub use warning::{Warning, WarningKind};
 
 use crate::address::{Event, Layer, Parameter};

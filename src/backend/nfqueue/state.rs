@@ -11,7 +11,9 @@ use super::sys::{Descriptor, Inbox};
 use super::token;
 use crate::address::{Flags, Layer};
 use crate::batch::{Batch, Origin, PacketRef, Token};
-use crate::engine::{Bypasses, Loss, OpenOptions, Overload, Statistics, TICKS_PER_MILLISECOND, Warning, time_ns};
+use crate::engine::{
+    AgeWatch, Bypasses, Loss, OpenOptions, Overload, Statistics, TICKS_PER_MILLISECOND, Warning, time_ns,
+};
 use crate::filter::Filter;
 use crate::packet::FlowKey;
 use std::io::Result;
@@ -34,13 +36,6 @@ pub(super) struct Source<'a> {
 /// What is done with a message: the state, the message, and the program's batch with its length at the end.
 type Visit<'a> = dyn FnMut(&mut State, &Message<'_>, Option<(&mut Batch, usize)>) + 'a;
 
-/// Whether the user was told that packets grow old.
-enum AgeWarning {
-    None,
-    Due(Warning),
-    Told,
-}
-
 pub(super) struct State {
     pub(super) layer: Layer,
     pub(super) flags: Flags,
@@ -58,7 +53,7 @@ pub(super) struct State {
     /// Where the last packet that passed through came in, at layer NETWORK_FORWARD.
     pub(super) forwarded_from: u32,
     pub(super) warning: Option<Warning>,
-    age_warning: AgeWarning,
+    age_watch: AgeWatch,
     inbox: Inbox,
     looked: i64,
     pub(super) has_ended_receiving: bool,
@@ -83,7 +78,7 @@ impl State {
             is_ready: false,
             forwarded_from: 0,
             warning: None,
-            age_warning: AgeWarning::None,
+            age_watch: AgeWatch::default(),
             inbox: Inbox::new(AT_ONCE, MESSAGE_MAX),
             looked: 0,
             has_ended_receiving: false,
@@ -168,25 +163,13 @@ impl State {
     /// Remembers to warn if the first packet has waited for more than half of the time that it may.
     fn note_age(&mut self, now: i64) {
         let Some(age) = self.backlog.queue.age(now) else { return };
-        let limit = self.backlog.queue.limits.time();
-        if age > limit / 2 && matches!(self.age_warning, AgeWarning::None) {
-            let [age, limit] = [age, limit].map(|ticks| ticks / TICKS_PER_MILLISECOND as u64);
-            self.age_warning = AgeWarning::Due(Warning::overload(format!(
-                "packets wait {age} ms in the queue and are dropped after {limit} ms; \
-                 receive faster, narrow the filter, or raise queue_time"
-            )));
-        }
+        let [age, limit] = [age, self.backlog.queue.limits.time()].map(|ticks| ticks / TICKS_PER_MILLISECOND as u64);
+        self.age_watch.note(age, limit);
     }
 
     /// The warnings that are due, once.
     pub(super) fn take_warnings(&mut self) -> Vec<Warning> {
-        let mut warnings: Vec<Warning> = self.warning.take().into_iter().collect();
-        if matches!(self.age_warning, AgeWarning::Due(_))
-            && let AgeWarning::Due(warning) = std::mem::replace(&mut self.age_warning, AgeWarning::Told)
-        {
-            warnings.push(warning);
-        }
-        warnings
+        self.warning.take().into_iter().chain(self.age_watch.take()).collect()
     }
 
     /// Reads messages from a socket and has each visited.
