@@ -85,6 +85,7 @@ pub use raw::{Completion, Overlapped, RawHandle};
 pub(crate) use send::{repair, verify_lens, verify_sending};
 pub use statistics::Statistics;
 #[cfg(any(test, target_os = "linux", all(windows, target_arch = "x86_64")))]
+#[cfg(target_os = "linux")]
 pub(crate) use warning::AgeWatch;
 pub use warning::{Warning, WarningKind};
 

@@ -1,6 +1,7 @@
 """Every number that the driver, the service manager and the stack fail with becomes an error that says what to do.
 
-The accounts are in tests/data/windows/errors.txt; `OXIDIVERT_WRITE_ERRORS=1` writes it anew, to be read before it is kept.
+The accounts are in tests/data/windows/errors.txt; `OXIDIVERT_WRITE_ERRORS=1` writes it anew, to be read before it is
+kept.
 """
 
 from __future__ import annotations

@@ -153,9 +153,11 @@ def test_handles_that_do_not_send_refuse_to(network: Network) -> None:
 
 # Row 62, for what was read ahead, and row 63.
 def test_what_was_read_ahead_expires_by_its_stamp_and_is_not_given_back(network: Network) -> None:
-    with pytest.warns(od.OverloadWarning, match="dropped after 2000 ms"), od.open("udp") as handle:
+    handle = od.open("udp")
+
+    def let_expire() -> None:
         assert handle.recv(timeout=0) is None
-        number = fed(network, PACKETS[:2], age_ms=1900)
+        fed(network, PACKETS[:2], age_ms=1900)
         time.sleep(0.2)
         fed(network, PACKETS[2:3])
         assert received(handle, 1) == PACKETS[2:3]
@@ -163,8 +165,10 @@ def test_what_was_read_ahead_expires_by_its_stamp_and_is_not_given_back(network:
         fed(network, PACKETS[:1], age_ms=1900)
         time.sleep(0.2)
         handle.close()
-        assert handle.stats.given_back == 0
-        assert number
+
+    with pytest.warns(od.OverloadWarning, match="dropped after 2000 ms"):
+        let_expire()
+    assert handle.stats.given_back == 0
 
 
 # Rows 64, 65, and that the driver and the queue of what was read ahead have the same.

@@ -15,13 +15,19 @@ from types import ModuleType
 
 import oxidivert as od
 
-from . import _filter, _netdump, _run
+from . import _doctor, _driver, _filter, _netdump, _run
 from ._errors import DONE, ERROR, INTERRUPTED, CommandError
 from ._output import BrokenStdout, flush_stdout, silence_stdout
 
 __all__ = ["cli"]
 
-_COMMANDS: dict[str, ModuleType] = {"run": _run, "netdump": _netdump, "filter": _filter}
+_COMMANDS: dict[str, ModuleType] = {
+    "run": _run,
+    "netdump": _netdump,
+    "filter": _filter,
+    "doctor": _doctor,
+    "driver": _driver,
+}
 
 
 def cli(*arguments: str) -> int:
