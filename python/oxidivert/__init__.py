@@ -23,6 +23,8 @@ from ._native import (
     Filter,
     Flow,
     FlowEvent,
+    FlowRow,
+    FlowTable,
     Handle,
     IcmpHeader,
     Icmpv6Header,
@@ -43,6 +45,7 @@ from ._native import (
     open,
 )
 from ._process import Process
+from ._reflection import Reflection
 
 __all__ = [
     "Address",
@@ -62,6 +65,8 @@ __all__ = [
     "Flag",
     "Flow",
     "FlowEvent",
+    "FlowRow",
+    "FlowTable",
     "Handle",
     "HandleClosedError",
     "HandleShutdownError",
@@ -79,6 +84,7 @@ __all__ = [
     "Process",
     "ReflectData",
     "ReflectEvent",
+    "Reflection",
     "Replay",
     "Shutdown",
     "SocketEvent",

@@ -22,6 +22,8 @@ __all__ = [
     "Filter",
     "Flow",
     "FlowEvent",
+    "FlowRow",
+    "FlowTable",
     "Handle",
     "IcmpHeader",
     "Icmpv6Header",
@@ -72,8 +74,10 @@ __all__ = [
     "parse_ipv4_address",
     "parse_ipv6_address",
     "parse_packet",
+    "reset",
     "tcp",
     "udp",
+    "unreachable",
 ]
 
 __version__: Final[str]
@@ -1032,6 +1036,106 @@ class Flow:
     def __hash__(self) -> int: ...
 
 @final
+class FlowTable:
+    """The flows that are under way: who talks with whom, which process that is, how much, and how fast.
+
+    Fed by packets, which bring the counts, and by the events of layer FLOW, which bring processes, begin and end; either alone will
+    do. `limit`: so many flows at most; packets of further ones are counted in `overflowed`. Needs about 300 bytes a flow and may
+    be used from any thread.
+    """
+
+    def __new__(cls, *, limit: int = 65536) -> Self: ...
+    def add(self, packet: Packet, /) -> bool:
+        """Counts a packet; whether a flow began with it. Fragments belong to no flow and are only counted."""
+    def add_batch(self, batch: Batch, /) -> list[int]:
+        """Counts the packets of a batch; the positions of those that a flow began with."""
+    def add_event(self, event: FlowEvent, /, time_ns: int | None = None) -> FlowRow | None:
+        """Takes an event of layer FLOW in; the row of the flow that it ends, None if it ends none. `time_ns` is when it happened, in
+        nanoseconds since the Unix epoch; without it, now.
+        """
+    def set_process(self, flow: Flow, process_id: int, /) -> bool:
+        """Says which process a flow's local end belongs to, where no event does. False if the flow is unknown."""
+    def rows(
+        self,
+        limit: int | None = None,
+        *,
+        sort: Literal["rate", "bytes", "packets", "newest"] = "rate",
+        now_ns: int | None = None,
+    ) -> list[FlowRow]:
+        """The rows, those with the largest values first, `limit` at most. `sort`: "rate" (bytes a second), "bytes", "packets" or
+        "newest". `now_ns` is the moment that rates are told for; without it, that of the last packet or event.
+
+        A flow within this host has a row for each of its ends that an event told of.
+        """
+    def prune(self, now_ns: int, idle_seconds: float = 60.0) -> list[FlowRow]:
+        """Takes out connections that were closed, and flows that were silent for longer than `idle_seconds`, unless an event is to
+        tell of their end; their rows, oldest first. `now_ns` is the time, in nanoseconds since the Unix epoch.
+        """
+    @property
+    def overflowed(self) -> int:
+        """Packets and events of flows that found no room."""
+    @property
+    def without_flow(self) -> int:
+        """Packets that belong to no flow: fragments, and bytes that are no packet."""
+    def __len__(self) -> int: ...
+
+@final
+class FlowRow:
+    """One flow of a `FlowTable`, as its local end sees it: a snapshot."""
+
+    @property
+    def protocol(self) -> int:
+        """IP protocol number."""
+    @property
+    def local_addr(self) -> _IpAddress:
+        """The local address."""
+    @property
+    def local_port(self) -> int:
+        """The local port; 0 where the protocol has none."""
+    @property
+    def remote_addr(self) -> _IpAddress:
+        """The remote address."""
+    @property
+    def remote_port(self) -> int:
+        """The remote port; 0 where the protocol has none."""
+    @property
+    def outbound(self) -> bool:
+        """Whether the local end began the flow, as far as is known: by the event, else by the first packet that was seen."""
+    @property
+    def process_id(self) -> int:
+        """The process at the local end; 0 if unknown."""
+    @property
+    def endpoint_id(self) -> int:
+        """The endpoint's number; 0 if no event told of it."""
+    @property
+    def packets_sent(self) -> int:
+        """Packets that the local end sent."""
+    @property
+    def packets_received(self) -> int:
+        """Packets that the local end received."""
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes that the local end sent, IP headers included."""
+    @property
+    def bytes_received(self) -> int:
+        """Bytes that the local end received, IP headers included."""
+    @property
+    def bytes_per_second(self) -> float:
+        """Bytes a second, both ways: what came within about the last second."""
+    @property
+    def packets_per_second(self) -> float:
+        """Packets a second, both ways: what came within about the last second."""
+    @property
+    def started_ns(self) -> int:
+        """When the flow was first seen, in nanoseconds since the Unix epoch."""
+    @property
+    def last_ns(self) -> int:
+        """When its last packet or event was, in nanoseconds since the Unix epoch."""
+    @property
+    def ended(self) -> bool:
+        """Whether it was seen to end: by an event, a reset, or a FIN each way."""
+
+@final
 class Replay:
     """A capture (pcap or pcapng, plain or gzip'd) as a backend for `open`: its packets are received, and what is sent is
     written to `out`.
@@ -1589,4 +1693,19 @@ def other(
     The addresses, both IPv4 or both IPv6, are text or `ipaddress` objects. `ttl` is the hop limit and `tos` the traffic
     class under IPv6; `id` and `dont_fragment` are of IPv4, `flow_label` is of IPv6. The packet is outbound and its
     checksums are final. PacketError if a value does not fit.
+    """
+
+def reset(packet: Packet, /) -> Packet | None:
+    """The TCP reset that answers a packet as its destination would, to be sent back: addresses, ports and direction are swapped,
+    and its checksums are final.
+
+    None if there is nothing to answer: no TCP, a reset, a fragment but the first, or not from one host to another.
+    """
+
+def unreachable(packet: Packet, /, *, code: int | None = None) -> Packet | None:
+    """The ICMP or ICMPv6 "destination unreachable" that answers a packet as its destination would, to be sent back: addresses and
+    direction are swapped, and its checksums are final. `code` says why; without one, that the port is unreachable.
+
+    None if there is nothing to answer: an error message, a TCP reset, a fragment but the first, or not from one host to
+    another.
     """

@@ -14,6 +14,8 @@ pub mod replay;
 mod round;
 pub mod windivert;
 
+#[cfg(feature = "python")]
+pub(crate) use crate::engine::with_counts;
 pub use crate::engine::{
     Error, ErrorCode, Mask, OpenOptions, Overload, Received, SendError, Statistics, Wait, Warning, WarningKind,
 };

@@ -12,7 +12,7 @@ use super::mask::PyMask;
 use super::packet::PyPacket;
 use crate::address::Layer;
 use crate::backend::{Handle, HandleId};
-use crate::batch::{Batch, Origin, Slot};
+use crate::batch::{Batch, Origin, PacketRef, Record, Slot};
 use crate::filter::ColumnSource;
 use crate::packet::ParseError;
 use pyo3::exceptions::{PyIndexError, PyValueError};
@@ -128,6 +128,18 @@ impl PyBatch {
         let mut state = self.lock();
         let place = state.packets.get_mut(index).ok_or_else(|| PyIndexError::new_err("the batch is shorter now"))?;
         Ok(place.get_or_insert(packet).clone_ref(py))
+    }
+
+    /// Shows the packets as they now are, in order: position, packet, and what is known of it.
+    pub(super) fn visit(&self, py: Python<'_>, mut visit: impl FnMut(usize, PacketRef<'_>, &Record)) -> PyResult<()> {
+        let state = self.lock_packets(py)?;
+        for position in 0..self.len_in(&state) {
+            let index = self.index_of(position);
+            if let (Some(packet), Some(record)) = (state.batch.packet(index), state.batch.records().get(index)) {
+                visit(position, packet, record);
+            }
+        }
+        Ok(())
     }
 
     /// Puts a batch that nobody has looked at back to the head of its handle's queue.

@@ -6,7 +6,7 @@ use super::packet::PyPacket;
 use crate::address::Address;
 use crate::backend::HandleId;
 use crate::batch::Slot;
-use crate::packet::{Builder, TcpFlags, TcpOption};
+use crate::packet::{self, Builder, TcpFlags, TcpOption};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use std::net::IpAddr;
@@ -157,6 +157,42 @@ builds! {
     other(py, builder, [protocol: u8], [payload = None: Option<BytesLike<'_>>]) {
         with_payload(builder.protocol(protocol), payload)
     }
+}
+
+/// The TCP reset that answers a packet as its destination would, to be sent back: addresses, ports and direction are swapped,
+/// and its checksums are final.
+///
+/// None if there is nothing to answer: no TCP, a reset, a fragment but the first, or not from one host to another.
+#[pyfunction]
+#[pyo3(signature = (packet, /))]
+pub(super) fn reset(packet: &PyPacket) -> Option<PyPacket> {
+    answered(packet, packet::reset)
+}
+
+/// The ICMP or ICMPv6 "destination unreachable" that answers a packet as its destination would, to be sent back: addresses and
+/// direction are swapped, and its checksums are final. `code` says why; without one, that the port is unreachable.
+///
+/// None if there is nothing to answer: an error message, a TCP reset, a fragment but the first, or not from one host to
+/// another.
+#[pyfunction]
+#[pyo3(signature = (packet, /, *, code=None))]
+pub(super) fn unreachable(packet: &PyPacket, code: Option<u8>) -> Option<PyPacket> {
+    answered(packet, |bytes| packet::unreachable(bytes, code))
+}
+
+/// The answer to a packet: it goes back the way that the packet came, on the same interface.
+fn answered(packet: &PyPacket, answer: impl FnOnce(&[u8]) -> Option<Vec<u8>>) -> Option<PyPacket> {
+    let slot = packet.slot().lock();
+    let bytes = answer(slot.bytes())?;
+    let mut address = *slot.address();
+    // Within this host everything is outbound, there and back.
+    address.set_outbound(!address.outbound() || address.loopback());
+    address.set_sniffed(false);
+    address.set_ipv6(bytes.first().is_some_and(|byte| byte >> 4 == 6));
+    address.set_ip_checksum(true);
+    address.set_tcp_checksum(true);
+    address.set_udp_checksum(true);
+    Some(PyPacket::new(Slot::new(bytes, address, slot.time_ns()), HandleId::default()))
 }
 
 fn with_payload(builder: Builder, payload: Option<BytesLike<'_>>) -> Builder {

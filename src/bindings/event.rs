@@ -138,6 +138,13 @@ endpoint_event_class! {
     PySocketEvent "SocketEvent"
 }
 
+impl PyFlowEvent {
+    /// The event's address record.
+    pub(super) const fn record(&self) -> &Address {
+        &self.record
+    }
+}
+
 /// A handle that opened or closed (layer REFLECT).
 #[pyclass(frozen, module = "oxidivert", name = "ReflectEvent")]
 pub(super) struct PyReflectEvent {

@@ -29,6 +29,10 @@ impl PyFlow {
     pub(super) const fn new(key: FlowKey, handle: HandleId) -> Self {
         Self { key, handle }
     }
+
+    pub(super) const fn key(&self) -> &FlowKey {
+        &self.key
+    }
 }
 
 /// Address and port.

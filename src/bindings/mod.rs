@@ -15,6 +15,7 @@ mod event;
 mod filter;
 mod filter_source;
 mod flow;
+mod flow_table;
 mod handle;
 mod header;
 mod helpers;
@@ -42,7 +43,7 @@ mod _native {
     #[pymodule_export]
     use super::batch::PyBatch;
     #[pymodule_export]
-    use super::build::{icmp, icmp_echo, icmp_unreachable, other, tcp, udp};
+    use super::build::{icmp, icmp_echo, icmp_unreachable, other, reset, tcp, udp, unreachable};
     #[pymodule_export]
     use super::column::PyColumn;
     #[pymodule_export]
@@ -55,6 +56,8 @@ mod _native {
     use super::filter::{PyFilter, PyTraceStep, filter_fields};
     #[pymodule_export]
     use super::flow::PyFlow;
+    #[pymodule_export]
+    use super::flow_table::{PyFlowRow, PyFlowTable};
     #[pymodule_export]
     use super::handle::{_run_passthrough, PyHandle};
     #[pymodule_export]

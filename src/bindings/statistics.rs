@@ -1,5 +1,5 @@
 //! `Statistics`: a snapshot of what a handle has counted.
-use crate::backend::Statistics;
+use crate::backend::{Statistics, with_counts};
 use pyo3::prelude::*;
 
 /// What a handle has counted since it was opened: a snapshot.
@@ -15,8 +15,8 @@ impl PyStatistics {
     }
 }
 
-/// The counts: the getters and the text form, from one table.
-macro_rules! counts {
+/// The counts: the getters and the text form, from the one table of all counts.
+macro_rules! getters {
     ($($name:ident, $doc:literal;)*) => {
         #[pymethods]
         impl PyStatistics {
@@ -36,20 +36,4 @@ macro_rules! counts {
     };
 }
 
-counts! {
-    seen, "Packets that the handle could have matched.";
-    unmatched, "Packets that the system handed over although the filter does not match them: none where it asks the whole filter.";
-    received, "Packets handed out.";
-    sent, "Packets sent, re-injected or new.";
-    modified, "Of those sent, how many had been changed.";
-    dropped, "Packets received and never sent.";
-    overflowed, "Packets dropped because the queue was full.";
-    overflowed_by_size, "Of those overflowed, how many because of their bytes rather than their number.";
-    expired, "Packets that waited too long in the queue.";
-    suspected_loss, "Packets probably lost by a driver that counts none, estimated from the age of those that came.";
-    passed_on_overload, "Packets that passed unseen because the queue was full (on_overload=\"pass\").";
-    bypassed, "Packets that passed unseen because their flow bypasses the handle.";
-    given_back, "Packets that were still queued when the handle closed, and went on.";
-    errors, "Packets that could not be sent, or not be read.";
-    checksums_computed, "Checksums computed on sending because the address said that they were not final.";
-}
+with_counts!(getters);

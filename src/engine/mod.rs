@@ -84,8 +84,9 @@ pub(crate) use queue::{Entry, Loss, Queue};
 pub use raw::{Completion, Overlapped, RawHandle};
 pub(crate) use send::{repair, verify_lens, verify_sending};
 pub use statistics::Statistics;
+#[cfg(feature = "python")]
+pub(crate) use statistics::with_counts;
 #[cfg(any(test, target_os = "linux", all(windows, target_arch = "x86_64")))]
-#[cfg(target_os = "linux")]
 pub(crate) use warning::AgeWatch;
 pub use warning::{Warning, WarningKind};
 

@@ -1,37 +1,51 @@
 //! What handles count.
+use std::ops::Add;
 
-/// What a handle's end of the system has counted since it was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Statistics {
-    /// Packets that the handle could have matched.
-    pub seen: u64,
-    /// Packets that the system handed over although the filter does not match them, and that went on at once: none where the
-    /// system can ask the whole filter itself.
-    pub unmatched: u64,
-    /// Packets handed out.
-    pub received: u64,
-    /// Packets sent, re-injected or new.
-    pub sent: u64,
-    /// Of those sent, how many had been changed.
-    pub modified: u64,
-    /// Packets received and never sent, and those that a handle with DROP dropped.
-    pub dropped: u64,
-    /// Packets dropped because the queue was full.
-    pub overflowed: u64,
-    /// Of those overflowed, how many because of their bytes rather than their number.
-    pub overflowed_by_size: u64,
-    /// Packets that waited too long in the queue.
-    pub expired: u64,
-    /// Packets that a system which counts no losses has probably lost, estimated from the age of those that came.
-    pub suspected_loss: u64,
-    /// Packets that passed unseen because the queue was full.
-    pub passed_on_overload: u64,
-    /// Packets that passed unseen because their flow bypasses the handle.
-    pub bypassed: u64,
-    /// Packets that were still queued when the handle closed, and went on.
-    pub given_back: u64,
-    /// Packets that could not be sent, or not be read.
-    pub errors: u64,
-    /// Checksums computed on sending because the address said that they were not final.
-    pub checksums_computed: u64,
+/// The one table of all counts: names and meanings.
+macro_rules! with_counts {
+    ($visit:ident) => {
+        $visit! {
+            seen, "Packets that the handle could have matched.";
+            unmatched, "Packets that the system handed over although the filter does not match them: none where it asks the whole filter.";
+            received, "Packets handed out.";
+            sent, "Packets sent, re-injected or new.";
+            modified, "Of those sent, how many had been changed.";
+            dropped, "Packets received and never sent.";
+            overflowed, "Packets dropped because the queue was full.";
+            overflowed_by_size, "Of those overflowed, how many because of their bytes rather than their number.";
+            expired, "Packets that waited too long in the queue.";
+            suspected_loss, "Packets probably lost by a driver that counts none, estimated from the age of those that came.";
+            passed_on_overload, "Packets that passed unseen because the queue was full (on_overload=\"pass\").";
+            bypassed, "Packets that passed unseen because their flow bypasses the handle.";
+            given_back, "Packets that were still queued when the handle closed, and went on.";
+            errors, "Packets that could not be sent, or not be read.";
+            checksums_computed, "Checksums computed on sending because the address said that they were not final.";
+        }
+    };
 }
+#[cfg(feature = "python")]
+pub(crate) use with_counts;
+
+macro_rules! statistics {
+    ($($name:ident, $doc:literal;)*) => {
+        /// What a handle's end of the system has counted since it was opened.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Statistics {
+            $(
+                #[doc = $doc]
+                pub $name: u64,
+            )*
+        }
+
+        impl Add for Statistics {
+            type Output = Self;
+
+            /// The sums of all counts.
+            fn add(self, other: Self) -> Self {
+                Self { $($name: self.$name.saturating_add(other.$name),)* }
+            }
+        }
+    };
+}
+
+with_counts!(statistics);

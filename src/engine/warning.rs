@@ -55,6 +55,12 @@ impl AgeWatch {
         }
     }
 
+    /// One that has warned if this one has, for a queue that takes the place of another.
+    #[cfg(any(test, all(windows, target_arch = "x86_64")))]
+    pub(crate) const fn silenced(&self) -> Self {
+        Self { due: None, has_warned: self.has_warned }
+    }
+
     #[cold]
     fn warn(&mut self, age_ms: u64, limit_ms: u64) {
         self.has_warned = true;

@@ -26,8 +26,13 @@ impl FlowKey {
         }
         let end = |end| Some((read_addr(bytes, layout, end)?, read_port(bytes, layout, end).unwrap_or(0)));
         let (src, dst) = (end(Endpoint::Source)?, end(Endpoint::Destination)?);
-        let (lower, upper) = (src.min(dst), src.max(dst));
-        Some((Self { protocol: layout.protocol(), lower, upper }, src == lower))
+        let key = Self::between(layout.protocol(), src, dst);
+        Some((key, src == key.lower))
+    }
+
+    /// The flow between two ends, in any order.
+    pub fn between(protocol: u8, one: (IpAddr, u16), other: (IpAddr, u16)) -> Self {
+        Self { protocol, lower: one.min(other), upper: one.max(other) }
     }
 
     /// The two ends, address and port each.

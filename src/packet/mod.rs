@@ -8,6 +8,7 @@
 //! those follow them).
 #![deny(clippy::indexing_slicing)]
 
+mod answer;
 mod build;
 mod checksum;
 #[cfg(target_arch = "x86_64")]
@@ -25,6 +26,7 @@ mod summary;
 pub(crate) mod text;
 mod ttl;
 
+pub use answer::{reset, unreachable};
 pub use build::Builder;
 pub use checksum::{Filled, Sum, fill_checksums, fill_checksums_with, skip, verify_checksums};
 pub use edit::{Endpoint, read, read_addr, read_port, set_payload, write, write_addr, write_port};

@@ -82,10 +82,16 @@ def spawn(*arguments: str, **more: object) -> subprocess.Popen[str]:
 
 # Help and usage
 
+TOOLS = [
+    *("netdump", "netfilter", "webfilter", "streamdump", "flowtrack", "socketdump", "passthru"),
+    *("ctl", "ctl list", "ctl watch", "ctl kill", "ctl uninstall"),
+]
+
 
 @pytest.mark.parametrize(
     ("arguments", "golden"),
-    [(["--help"], "help.txt"), (["run", "--help"], "run_help.txt"), (["netdump", "--help"], "netdump_help.txt")],
+    [(["--help"], "help.txt"), (["run", "--help"], "run_help.txt")]
+    + [([*name.split(), "--help"], f"{name.replace(' ', '_')}_help.txt") for name in TOOLS],
 )
 def test_help_is_the_golden(arguments: list[str], golden: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli(*arguments) == 0
@@ -467,13 +473,18 @@ def test_netdump_prints_a_line_a_packet(folder: pathlib.Path, capsys: pytest.Cap
     gre = ip("192.0.2.7", "10.0.0.1", 47, b"tunnel")
     (folder / "in.pcap").write_bytes(pcap([*EACH_PROTOCOL.values(), fragment, gre]))
     assert cli("netdump", "--read", "in.pcap") == 0
-    assert capsys.readouterr() == ((DATA / "netdump.txt").read_text(encoding="utf-8"), "")
+    out, err = capsys.readouterr()
+    assert out == (DATA / "netdump.txt").read_text(encoding="utf-8")
+    assert re.fullmatch(r"8 packets in \d+\.\d s\n", err)
+    assert cli("netdump", "--read", "in.pcap", "--quiet") == 0
+    assert capsys.readouterr() == (out, "")
 
 
 def test_netdump_prints_an_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli("netdump", "tcp.DstPort == 443 or icmp", "--read", "in.pcap", "--json") == 0
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
     common = {
+        "type": "packet",
         "direction": "outbound",
         "loopback": False,
         "src_addr": "10.0.0.1",
@@ -521,7 +532,7 @@ def test_netdump_ends_after_the_limit(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_netdump_without_a_match_exits_with_1(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli("netdump", "tcp.DstPort == 99", "--read", "in.pcap") == 1
+    assert cli("netdump", "tcp.DstPort == 99", "--read", "in.pcap", "--quiet") == 1
     assert capsys.readouterr() == ("", "")
 
 

@@ -12,7 +12,13 @@ from samples import PROJECT
 
 MODULES = ["oxidivert", "oxidivert.build", "oxidivert.helpers"]
 # Classes that are written in Python keep the module that they are in.
-PRIVATE_MODULES = ["oxidivert._enums", "oxidivert._exceptions", "oxidivert._expression", "oxidivert._process"]
+PRIVATE_MODULES = [
+    "oxidivert._enums",
+    "oxidivert._exceptions",
+    "oxidivert._expression",
+    "oxidivert._process",
+    "oxidivert._reflection",
+]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -27,6 +27,7 @@ mod fuzz_checks;
 mod fuzz_replay;
 mod handle;
 mod helper_vectors;
+mod packet_answer;
 mod packet_build;
 mod packet_edits;
 mod packet_properties;

@@ -15,7 +15,20 @@ from types import ModuleType
 
 import oxidivert as od
 
-from . import _doctor, _driver, _filter, _netdump, _run
+from . import (
+    _ctl,
+    _doctor,
+    _driver,
+    _filter,
+    _flowtrack,
+    _netdump,
+    _netfilter,
+    _passthru,
+    _run,
+    _socketdump,
+    _streamdump,
+    _webfilter,
+)
 from ._errors import DONE, ERROR, INTERRUPTED, CommandError
 from ._output import BrokenStdout, flush_stdout, silence_stdout
 
@@ -24,14 +37,24 @@ __all__ = ["cli"]
 _COMMANDS: dict[str, ModuleType] = {
     "run": _run,
     "netdump": _netdump,
+    "netfilter": _netfilter,
+    "webfilter": _webfilter,
+    "streamdump": _streamdump,
+    "flowtrack": _flowtrack,
+    "socketdump": _socketdump,
+    "passthru": _passthru,
+    "ctl": _ctl,
     "filter": _filter,
     "doctor": _doctor,
     "driver": _driver,
 }
 
 
-def cli(*arguments: str) -> int:
-    """Runs one command line (without the program's name) and returns its exit code."""
+def cli(*arguments: str, backend: od.Engine | None = None) -> int:
+    """Runs one command line (without the program's name) and returns its exit code.
+
+    `backend`: where the tools open their handles, if no capture is named; without it, live on this system.
+    """
     prog, commands, module = "oxidivert", _COMMANDS, None
     while arguments and arguments[0] in commands:
         prog, module = f"{prog} {arguments[0]}", commands[arguments[0]]
@@ -40,7 +63,7 @@ def cli(*arguments: str) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = _warning_line(prog)
         try:
-            return _dispatch(prog, module, arguments)
+            return _dispatch(prog, module, arguments, backend)
         except CommandError as error:
             _complain(prog, str(error))
         except od.FilterError as error:
@@ -56,12 +79,13 @@ def cli(*arguments: str) -> int:
         return ERROR
 
 
-def _dispatch(prog: str, module: ModuleType | None, arguments: tuple[str, ...]) -> int:
+def _dispatch(prog: str, module: ModuleType | None, arguments: tuple[str, ...], backend: od.Engine | None) -> int:
     try:
         if module is None or hasattr(module, "COMMANDS"):
             _parser(prog, module).parse_args(arguments)
             raise AssertionError("the parser of commands ends by itself")
         options = module.parser(prog).parse_intermixed_args(arguments)
+        options.backend = backend
     except SystemExit as end:
         # How argparse ends after its help or after a usage error, of which it has told.
         code = end.code if isinstance(end.code, int) else DONE

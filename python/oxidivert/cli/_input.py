@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 import oxidivert as od
 
@@ -37,15 +38,15 @@ def add_local(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_limit(parser: argparse.ArgumentParser) -> None:
+def add_limit(parser: argparse.ArgumentParser, unit: str = "packets") -> None:
     """Adds where to end."""
-    parser.add_argument("--limit", metavar="N", type=_count, help="end after N packets")
+    parser.add_argument("--limit", metavar="N", type=_count, help=f"end after N {unit}")
 
 
-def compile_filter(text: str) -> od.Filter:
+def compile_filter(text: str, layer: od.Layer = od.Layer.NETWORK) -> od.Filter:
     """The filter, before anything is opened or written."""
     try:
-        return od.Filter(text, dialect="extended")
+        return od.Filter(text, layer, dialect="extended")
     except UnicodeEncodeError:
         raise CommandError("the filter is no valid text") from None
 
@@ -63,3 +64,15 @@ def _count(text: str) -> int:
     if count < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no count of packets; give 1 or more")
     return count
+
+
+def bounded(lowest: int, highest: int) -> Callable[[str], int]:
+    """What reads a number of a range."""
+
+    def number(text: str) -> int:
+        value = int(text) if text.isdecimal() else -1
+        if not lowest <= value <= highest:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number from {lowest} to {highest}")
+        return value
+
+    return number

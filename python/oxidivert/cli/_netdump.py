@@ -1,54 +1,75 @@
-"""`oxidivert netdump`: the matching packets of a capture as readable lines."""
+"""`oxidivert netdump`: the packets that match, without disturbing them."""
 
 from __future__ import annotations
 
 import argparse
-import json
+from contextlib import nullcontext
+from typing import Literal
 
 import oxidivert as od
 
 from ._errors import DONE, NO_MATCH
-from ._input import add_capture, add_filter, add_limit, compile_filter, open_replay
+from ._headers import header_lines
+from ._input import add_filter
 from ._lines import as_dict, hex_lines, line
-from ._output import write_line
+from ._pcap import PcapWriter
+from ._session import Session, add_session, tool_parser
 
-SUMMARY = "Print a line for each matching packet of a capture."
+SUMMARY = "Print the packets that match, live or of a capture, without disturbing them."
 
-_EPILOG = "Times are UTC, lengths bytes. Exits with 1 if no packet matches."
+_ACCOUNT = """\
+Packets within this machine are seen too, and fragments one by one. Times are UTC, lengths bytes. Exits with 1 if
+no packet matches.
+"""
+
+_LAYERS = ("network", "forward")
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
     """The parser of this command's arguments."""
-    parser = argparse.ArgumentParser(prog=prog, description=SUMMARY, epilog=_EPILOG, allow_abbrev=False)
+    examples = '"tcp.DstPort == 443" --limit 10', "udp --read in.pcapng --headers"
+    parser = tool_parser(prog, SUMMARY, _ACCOUNT, examples)
     add_filter(parser)
-    add_capture(parser)
-    parser.add_argument("--json", action="store_true", help="print a JSON object a line")
-    add_limit(parser)
+    add_session(parser, capture="read")
+    parser.add_argument(
+        "--write", metavar="OUT", dest="save", help="write the packets to a pcap file too, which appears at the end"
+    )
+    parser.add_argument("--layer", choices=_LAYERS, default="network", help="which packets (default: network)")
     parser.add_argument("--hex", action="store_true", help="print the packets' bytes too")
+    parser.add_argument("--headers", action="store_true", help="print every field of every header, and the bytes")
     return parser
 
 
 def execute(options: argparse.Namespace) -> int:
     """Runs the command."""
-    filter = compile_filter(options.filter)
-    replay = open_replay(options.read, local=options.local)
     number = 0
-    with od.open(filter, flags=od.Flag.SNIFF, backend=replay) as handle:
-        for number, packet in enumerate(handle, start=1):
-            _print(number, packet, options)
-            if number == options.limit:
-                break
-    return DONE if number else NO_MATCH
+    with Session(options) as session, PcapWriter(options.save) if options.save else nullcontext() as capture:
+        flags = od.Flag.SNIFF | od.Flag.FRAGMENTS
+        handle = session.open(options.filter, layer=_layer(options.layer), flags=flags)
+        start_ns = None
+        for number, packet in enumerate(session.items(handle), start=1):
+            start_ns = packet.time_ns if start_ns is None else start_ns
+            _print(session, number, packet, start_ns)
+            if capture:
+                capture.write(packet)
+            session.count()
+        session.summary = {"packets": number}
+    return session.code or (DONE if number else NO_MATCH)
 
 
-def _print(number: int, packet: od.Packet, options: argparse.Namespace) -> None:
-    if options.json:
-        fields = as_dict(number, packet)
-        if options.hex:
-            fields["data"] = bytes(packet).hex()
-        write_line(json.dumps(fields))
-        return
-    write_line(line(number, packet))
-    if options.hex:
-        for text in hex_lines(bytes(packet)):
-            write_line(text)
+def _layer(name: str) -> Literal[od.Layer.NETWORK, od.Layer.NETWORK_FORWARD]:
+    return od.Layer.NETWORK_FORWARD if name == "forward" else od.Layer.NETWORK
+
+
+def _print(session: Session, number: int, packet: od.Packet, start_ns: int) -> None:
+    options = session.options
+
+    def record() -> dict[str, object]:
+        return {"type": "packet"} | as_dict(number, packet) | ({"data": bytes(packet).hex()} if options.hex else {})
+
+    def text() -> str:
+        if options.headers:
+            return "\n".join(["", *header_lines(packet, start_ns, session.style)])
+        return "\n".join([line(number, packet), *(hex_lines(bytes(packet)) if options.hex else ())])
+
+    session.emit(record, text)

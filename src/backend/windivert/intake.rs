@@ -5,7 +5,7 @@ use super::loss::LossEstimate;
 use super::timebase::Timebase;
 use crate::address::{Address, Flags, Layer, Parameter};
 use crate::batch::{Batch, Origin, PacketRef, Token};
-use crate::engine::{Bypasses, Entry, Loss, Parts, Queue, Statistics, Warning};
+use crate::engine::{AgeWatch, Bypasses, Entry, Loss, Parts, Queue, Statistics, Warning};
 use crate::filter::Filter;
 use crate::packet::{FlowKey, Layout};
 
@@ -23,8 +23,7 @@ pub(super) struct Intake {
     timebase: Timebase,
     loss: LossEstimate,
     statistics: Statistics,
-    warning: Option<Warning>,
-    has_warned: bool,
+    age_watch: AgeWatch,
 }
 
 impl Intake {
@@ -38,8 +37,7 @@ impl Intake {
             timebase,
             loss: LossEstimate::default(),
             statistics: Statistics::default(),
-            warning: None,
-            has_warned: false,
+            age_watch: AgeWatch::default(),
         }
     }
 
@@ -133,20 +131,13 @@ impl Intake {
     /// Remembers to warn, once, if the first packet has waited for more than half of the time that it may.
     fn note_age(&mut self, now: i64) {
         let Some(age) = self.queue.age(now) else { return };
-        if self.has_warned || age <= self.queue.limits.time() / 2 {
-            return;
-        }
-        self.has_warned = true;
         let [age, limit] = [age, self.queue.limits.time()].map(|ticks| ticks / self.timebase.ticks_per_millisecond());
-        self.warning = Some(Warning::overload(format!(
-            "packets wait {age} ms in the queue and are dropped after {limit} ms; \
-             receive faster, narrow the filter, or raise queue_time"
-        )));
+        self.age_watch.note(age, limit);
     }
 
     /// The warning that is due, once.
     pub(super) fn take_warning(&mut self) -> Option<Warning> {
-        self.warning.take()
+        self.age_watch.take()
     }
 
     /// Takes everything out that is not too old and was taken out of the stack: its handle is closed.
@@ -214,7 +205,7 @@ impl Intake {
     /// Lets the same flows pass as the intake that this one takes the place of.
     pub(super) fn succeed(&mut self, before: &Self) {
         self.bypasses = before.bypasses.clone();
-        self.has_warned = before.has_warned;
+        self.age_watch = before.age_watch.silenced();
     }
 }
 

@@ -51,33 +51,12 @@ impl Ledger {
 
     /// These counts and those of what came in.
     pub(super) fn with(&self, intakes: impl Iterator<Item = Statistics>) -> Statistics {
-        intakes.fold(self.counts, |sum, one| add(&sum, &one))
+        intakes.fold(self.counts, |sum, one| sum + one)
     }
 
     /// Takes over what an intake has counted that is no more.
     pub(super) fn retire(&mut self, counts: &Statistics) {
-        self.counts = add(&self.counts, counts);
-    }
-}
-
-/// The sums of all counts.
-fn add(one: &Statistics, other: &Statistics) -> Statistics {
-    Statistics {
-        seen: one.seen + other.seen,
-        unmatched: one.unmatched + other.unmatched,
-        received: one.received + other.received,
-        sent: one.sent + other.sent,
-        modified: one.modified + other.modified,
-        dropped: one.dropped + other.dropped,
-        overflowed: one.overflowed + other.overflowed,
-        overflowed_by_size: one.overflowed_by_size + other.overflowed_by_size,
-        expired: one.expired + other.expired,
-        suspected_loss: one.suspected_loss.saturating_add(other.suspected_loss),
-        passed_on_overload: one.passed_on_overload + other.passed_on_overload,
-        bypassed: one.bypassed + other.bypassed,
-        given_back: one.given_back + other.given_back,
-        errors: one.errors + other.errors,
-        checksums_computed: one.checksums_computed + other.checksums_computed,
+        self.counts = self.counts + *counts;
     }
 }
 

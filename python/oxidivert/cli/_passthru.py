@@ -1,0 +1,152 @@
+"""`oxidivert passthru`: divert and send on, unchanged; how fast that goes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import threading
+import time
+from collections.abc import Callable
+
+import oxidivert as od
+
+from ._errors import DONE
+from ._input import add_filter, bounded
+from ._output import write_line
+from ._session import Session, add_session, tool_parser
+
+SUMMARY = "Divert the packets that match and send them on unchanged: what diverting costs."
+
+_ACCOUNT = """\
+Ways through Python: "batch" takes and sends batches (the fastest), "callback" calls an empty function for each
+packet from a loop in Rust, "loop" is a plain for loop. Their rates over one capture are the costs of each. The
+figures go to stdout. With several workers packets may be reordered, with "callback" only between flows.
+"""
+
+
+def parser(prog: str) -> argparse.ArgumentParser:
+    """The parser of this command's arguments."""
+    examples = '"tcp.DstPort == 5201" --batch 64 --duration 10', "--read in.pcap --way callback --json"
+    parser = tool_parser(prog, SUMMARY, _ACCOUNT, examples)
+    add_filter(parser)
+    add_session(parser, capture="read and write")
+    parser.add_argument("--batch", metavar="N", type=bounded(1, 255), default=64, help="packets a batch (default: 64)")
+    parser.add_argument("--workers", metavar="N", type=bounded(1, 64), default=1, help="threads (default: 1)")
+    parser.add_argument("--way", choices=list(_WAYS), default="batch", help="how (default: batch)")
+    return parser
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Runs the command."""
+    with Session(options) as session:
+        handle = session.open(options.filter)
+        session.show_rates(handle)
+        turns = Turns()
+        started = time.perf_counter()
+        _WAYS[options.way](session, handle, turns)
+        seconds = time.perf_counter() - started
+        stats = handle.stats
+        _print(
+            options,
+            {
+                "type": "throughput",
+                "way": options.way,
+                "batch": options.batch,
+                "workers": options.workers,
+                "packets": stats.received,
+                "sent": stats.sent,
+                "errors": stats.errors,
+                "seconds": round(seconds, 6),
+                "packets_per_second": round(stats.received / seconds) if seconds else 0,
+                "nanoseconds_per_packet": round(seconds / stats.received * 1e9, 1) if stats.received else None,
+                "packets_per_batch": round(stats.received / turns.count, 2) if turns.count else None,
+            },
+        )
+    return session.code or DONE
+
+
+class Turns:
+    """How often the loop went round, over all workers."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = threading.Lock()
+
+    def add(self, count: int) -> None:
+        """Adds what one worker has counted."""
+        with self._lock:
+            self.count += count
+
+
+def _by_batches(session: Session, handle: od.Handle[od.Packet], turns: Turns) -> None:
+    def work() -> None:
+        count = 0
+        try:
+            while True:
+                batch = handle.recv_batch(_limit(session))
+                count += 1
+                _send(session, handle, batch)
+                if session.options.limit:
+                    for _ in range(len(batch)):
+                        session.count()
+        except (od.HandleShutdownError, od.HandleClosedError):
+            pass
+        finally:
+            turns.add(count)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(session.options.workers - 1)]
+    for thread in threads:
+        thread.start()
+    work()
+    for thread in threads:
+        thread.join()
+
+
+def _limit(session: Session) -> int:
+    batch: int = session.options.batch
+    limit: int | None = session.options.limit
+    return batch if limit is None else max(1, min(batch, limit - session.handled))
+
+
+def _send(session: Session, handle: od.Handle[od.Packet], batch: od.Batch) -> None:
+    try:
+        handle.send_batch(batch)
+    except (od.HandleShutdownError, od.HandleClosedError):
+        raise
+    except od.DivertError as error:
+        session.warn(f"not sent: {error.strerror}")
+
+
+def _by_callback(session: Session, handle: od.Handle[od.Packet], _turns: Turns) -> None:
+    limited = bool(session.options.limit)
+
+    def nothing(_packet: od.Packet) -> None:
+        if limited:
+            session.count()
+
+    handle.run(nothing, batch=session.options.batch, workers=session.options.workers)
+
+
+def _by_loop(session: Session, handle: od.Handle[od.Packet], _turns: Turns) -> None:
+    limited = bool(session.options.limit)
+    for packet in handle:
+        handle.send(packet)
+        if limited:
+            session.count()
+
+
+_WAYS: dict[str, Callable[[Session, od.Handle[od.Packet], Turns], None]] = {
+    "batch": _by_batches,
+    "callback": _by_callback,
+    "loop": _by_loop,
+}
+
+
+def _print(options: argparse.Namespace, figures: dict[str, object]) -> None:
+    if options.json:
+        write_line(json.dumps(figures))
+        return
+    for name, value in figures.items():
+        if name != "type" and value is not None:
+            shown = f"{value:,}" if isinstance(value, int | float) else str(value)
+            write_line(f"{name.replace('_', ' '):23} {shown:>15}")

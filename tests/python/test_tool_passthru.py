@@ -1,0 +1,132 @@
+"""passthru: every packet goes on, byte for byte, in whatever way; and the figures are those of what was done."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import oxidivert as od
+import pytest
+from oxidivert.cli import cli
+from samples import EACH_PROTOCOL, pcap, tcp
+from tools_support import Bench, bench, inject, objects
+
+__all__ = ["bench"]
+
+PACKETS = [tcp(bytes([index % 256]), src_port=1 + index % 50) for index in range(600)]
+
+
+@pytest.mark.parametrize("way", ["batch", "callback", "loop"])
+def test_a_capture_comes_out_as_it_went_in(
+    way: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = tmp_path / "in.pcap", tmp_path / "out.pcap"
+    source.write_bytes(pcap([*PACKETS, *EACH_PROTOCOL.values()]))
+    assert cli("passthru", "--way", way, "--read", str(source), "--write", str(out), "--json") == 0
+    assert out.read_bytes() == source.read_bytes()
+    (figures,) = objects(capsys.readouterr().out)
+    assert (figures["packets"], figures["sent"], figures["errors"]) == (606, 606, 0)
+    assert figures["packets_per_second"] == pytest.approx(606 / figures["seconds"], rel=0.01)
+    assert figures["nanoseconds_per_packet"] == pytest.approx(figures["seconds"] * 1e9 / 606, rel=0.01)
+
+
+@pytest.mark.parametrize(("workers", "way"), [(1, "batch"), (4, "batch"), (1, "loop"), (3, "callback")])
+def test_packets_of_an_engine_go_on(workers: int, way: str, bench: Bench) -> None:
+    arguments = ["--way", way, "--workers", str(workers), "--batch", "7", "--limit", "600", "--json"]
+    done = bench.during(inject(*PACKETS), "passthru", *arguments)
+    assert done.code == 0
+    delivered = [bytes(packet) for packet in bench.engine.delivered]
+    assert sorted(delivered) == sorted(PACKETS)
+    if workers == 1:
+        assert delivered == PACKETS
+    if way == "callback":
+        # Between the packets of a flow the order is kept.
+        for port in range(1, 51):
+            flow = port.to_bytes(2)
+            assert [one for one in delivered if one[20:22] == flow] == [one for one in PACKETS if one[20:22] == flow]
+    (figures,) = done.objects
+    assert (figures["packets"], figures["workers"], figures["batch"]) == (600, workers, 7)
+
+
+def test_a_batch_holds_no_more_than_asked_for(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "in.pcap"
+    source.write_bytes(pcap(PACKETS))
+    fills = {}
+    for batch in (1, 10, 255):
+        assert cli("passthru", "--read", str(source), "--batch", str(batch), "--json") == 0
+        fills[batch] = json.loads(capsys.readouterr().out)["packets_per_batch"]
+    assert (fills[1], fills[10]) == (1, 10)
+    assert 10 < fills[255] <= 255
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "allowed"),
+    [
+        ("--workers", "0", "1 to 64"),
+        ("--workers", "65", "1 to 64"),
+        ("--batch", "0", "1 to 255"),
+        ("--batch", "256", "1 to 255"),
+        ("--batch", "x", "1 to 255"),
+    ],
+)
+def test_numbers_out_of_range_are_told(
+    option: str, value: str, allowed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli("passthru", option, value) == 2
+    assert f"argument {option}: '{value}' is no number from {allowed}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("priority", "code"), [("-30000", 0), ("30000", 0), ("30001", 2), ("-30001", 2)])
+def test_priorities_reach_from_minus_30000_to_30000(priority: str, code: int, bench: Bench) -> None:
+    if code == 0:
+        done = bench.during(inject(tcp()), "passthru", "--limit", "1", "--priority", priority)
+        assert done.opened is not None
+        assert done.opened.priority == int(priority)
+    else:
+        done = bench.run("passthru", "--priority", priority)
+        assert "priority" in done.err
+    assert done.code == code
+
+
+def test_what_does_not_match_is_not_counted(bench: Bench) -> None:
+    done = bench.during(inject(*EACH_PROTOCOL.values()), "passthru", "tcp", "--limit", "2", "--json")
+    assert done.objects[0]["packets"] == 2
+    assert sorted(map(bytes, bench.engine.delivered)) == sorted(EACH_PROTOCOL.values())
+
+
+def test_figures_are_readable(bench: Bench) -> None:
+    done = bench.during(inject(*PACKETS), "passthru", "--limit", "600")
+    figures = dict(line.rsplit(maxsplit=1) for line in done.lines)
+    assert figures["packets"] == "600"
+    assert {name.strip() for name in figures} >= {"way", "packets per second", "packets per batch"}
+
+
+def test_a_failure_to_send_is_told_and_the_loop_goes_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing:
+        """A handle of which every first batch cannot be sent."""
+
+        def __init__(self, handle: od.Handle[od.Packet]) -> None:
+            self._handle = handle
+            self._refused = False
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._handle, name)
+
+        def send_batch(self, batch: od.Batch) -> int:
+            if not self._refused:
+                self._refused = True
+                raise od.DivertError(1232, "the host cannot be reached")
+            return self._handle.send_batch(batch)
+
+    from oxidivert.cli import _session
+
+    true_open = _session.Session.open
+    monkeypatch.setattr(_session.Session, "open", lambda self, *a, **o: Refusing(true_open(self, *a, **o)))
+    done = bench.during(inject(*PACKETS[:20]), "passthru", "--limit", "20", "--batch", "10")
+    assert done.code == 0
+    assert done.err.startswith("oxidivert passthru: warning: not sent: the host cannot be reached")
+    delivered = [bytes(packet) for packet in bench.engine.delivered]
+    assert 10 <= len(delivered) < 20
+    assert delivered == PACKETS[20 - len(delivered) : 20]
