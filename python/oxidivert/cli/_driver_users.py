@@ -42,7 +42,7 @@ def users() -> list[User]:
                         event.layer.name,
                         event.priority,
                         int(event.flags),
-                        str(event.filter),
+                        str(event.filter) if event.filter is not None else "a filter that cannot be read",
                     )
                 )
     except od.DivertError as error:
