@@ -75,6 +75,8 @@ mod types;
 mod warning;
 
 pub use column::{Column, ColumnData, ColumnError, ColumnErrorKind, ColumnSource, ColumnValue, WriteFault};
+#[cfg(target_os = "linux")]
+pub(crate) use ebpf::{Arithmetic, Assembler, Relation};
 pub use ebpf::{Ebpf, Vantage};
 pub use error::{BadToken, Error, ErrorKind, Expected, Limit, ObjectFault};
 pub use evaluate::{EvaluateError, EvaluateErrorKind};

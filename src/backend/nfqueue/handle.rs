@@ -3,18 +3,20 @@
 //! One lock guards the state; nobody holds it while waiting. Who waits is woken by the kernel's queue, by what the keeper
 //! put into the backlog, or by a counter that has one event for each waiter.
 use super::super::{
-    Backend, Capabilities, Ending, Error, ErrorCode, Mask, OpenOptions, Received, SendError, Statistics, Wait, Warning,
+    Backend, Capabilities, Ending, Error, ErrorCode, Mask, OpenOptions, Process, Received, SendError, Statistics, Wait,
+    Warning,
 };
 use super::carrier::Carriers;
 use super::fault::fault;
 use super::keeper;
 use super::log::Log;
+use super::owner;
 use super::queue::{Queue, losses};
 use super::ruleset::{Mode, Questions, Ruleset};
 use super::state::{Source, State};
 use super::sys::{self, Descriptor};
 use crate::address::{Flags, Layer, Parameter, Shutdown};
-use crate::batch::{Batch, Token};
+use crate::batch::{Batch, PacketRef, Token};
 use crate::engine::{Clock, Ticker};
 use crate::filter::Filter;
 use crate::packet::FlowKey;
@@ -453,6 +455,13 @@ impl Backend for Handle {
         }
         let now = shared.ticker.now();
         state.bypass(&shared.queue, flow, now).map_err(|error| fault("answering the kernel", error))
+    }
+
+    fn process(&self, packet: PacketRef<'_>, known_id: u32) -> Option<Process> {
+        if known_id != 0 {
+            return Some(owner::described(known_id));
+        }
+        owner::process(packet)
     }
 
     fn statistics(&self) -> Statistics {

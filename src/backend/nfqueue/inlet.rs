@@ -69,7 +69,7 @@ impl Inlet {
             sys::set_send_buffer(&socket, 1 << 22);
             let index = sys::interface_index(&socket, &name)?;
             sys::set_interface_up(&socket, &name)?;
-            let program = sys::load_program(sys::SCHEDULER_CLASSIFIER, &PROGRAM)?;
+            let program = sys::load_program(sys::SCHEDULER_CLASSIFIER, 0, &PROGRAM)?;
             let link = sys::attach_to_egress(&program, index)?;
             Ok((index, link, socket))
         };

@@ -13,6 +13,7 @@
 mod arrival;
 mod backlog;
 mod carrier;
+mod events;
 mod fault;
 mod handle;
 mod held;
@@ -21,15 +22,22 @@ mod keeper;
 mod log;
 mod netlink;
 mod nft;
+mod observed;
+mod owner;
 mod program;
 mod queue;
+mod reflect;
+mod registry;
+mod ring;
 mod ruleset;
 mod send;
 mod state;
 mod sys;
 mod token;
+mod watch;
 
-use super::{Backend, Error, ErrorCode, OpenOptions, System};
+use super::{Backend, Error, OpenOptions, System};
+use crate::address::Layer;
 use std::sync::Arc;
 
 /// This machine's network stack, or that of the network namespace that the process is in.
@@ -38,9 +46,11 @@ pub struct Nfqueue;
 
 impl System for Nfqueue {
     fn open(&self, options: OpenOptions) -> Result<Arc<dyn Backend>, Error> {
+        if options.layer == Layer::Reflect {
+            return Ok(Arc::new(reflect::open(options)?));
+        }
         if !options.layer.has_packets() {
-            let message = format!("layer {} is in work on Linux", options.layer.name());
-            return Err(Error::new(ErrorCode::NotSupported, message));
+            return Ok(Arc::new(events::open(options)?));
         }
         Ok(Arc::new(handle::Handle::open(&options)?))
     }

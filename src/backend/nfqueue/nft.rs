@@ -16,6 +16,7 @@ mod message {
     pub(super) const BATCH_BEGIN: u16 = 16;
     pub(super) const BATCH_END: u16 = 17;
     pub(super) const NEW_TABLE: u8 = 0;
+    pub(super) const GET_TABLE: u8 = 1;
     pub(super) const DELETE_TABLE: u8 = 2;
     pub(super) const NEW_CHAIN: u8 = 3;
     pub(super) const NEW_RULE: u8 = 6;
@@ -299,6 +300,34 @@ fn answers(socket: &Descriptor, mut visit: impl FnMut(&super::netlink::Message<'
             Err(error) => return Err(error),
         }
     }
+}
+
+/// All tables with their user data.
+pub(super) fn tables(socket: &Descriptor) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut writer = Writer::default();
+    writer.begin(subsystem::TABLES, message::GET_TABLE, flag::DUMP, 1, INET, 0);
+    writer.finish();
+    sys::send(socket, writer.bytes())?;
+    let mut tables = Vec::new();
+    answers(socket, |message| {
+        if let (Some(name), Some(data)) = (message.attributes.get_text(1), message.attributes.get(6)) {
+            tables.push((name.to_owned(), data.to_vec()));
+        }
+    })?;
+    Ok(tables)
+}
+
+/// The user data of a chain's rules, one behind the other.
+pub(super) fn user_data(socket: &Descriptor, table: &str, chain: &str) -> Result<Vec<u8>> {
+    let mut writer = Writer::default();
+    writer.begin(subsystem::TABLES, message::GET_RULE, flag::DUMP, 1, INET, 0);
+    writer.put_text(1, table);
+    writer.put_text(2, chain);
+    writer.finish();
+    sys::send(socket, writer.bytes())?;
+    let mut data = Vec::new();
+    answers(socket, |message| data.extend_from_slice(message.attributes.get(7).unwrap_or_default()))?;
+    Ok(data)
 }
 
 /// How many packets the counters in a chain's rules have counted.

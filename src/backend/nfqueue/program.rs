@@ -55,5 +55,5 @@ pub(super) fn question(filter: &Filter, outbound: bool, loopback: Option<bool>) 
 }
 
 fn load(program: &Ebpf) -> Result<Descriptor> {
-    sys::load_program(sys::SOCKET_FILTER, program.code())
+    sys::load_program(sys::SOCKET_FILTER, 0, program.code())
 }

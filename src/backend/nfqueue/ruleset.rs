@@ -4,6 +4,7 @@ use super::carrier;
 use super::log;
 use super::nft::{Expression, Hook, Meta, Transaction, counted};
 use super::program::{Question, question};
+use super::registry::{FILTER_CHAIN, Identity, PREFIX, describe};
 use super::sys::{self, Descriptor};
 use crate::address::Layer;
 use crate::engine::OpenOptions;
@@ -21,13 +22,9 @@ const LOG_EXPRESSION: u8 = 2;
 /// Every way, in the order in which they are tried.
 const WAYS: [u8; 4] = [QUEUE_EXPRESSION, QUEUE_EXPRESSION | LOG_EXPRESSION, 0, LOG_EXPRESSION];
 
-/// The chain that only holds the filter, in its rules' user data.
-const FILTER_CHAIN: &str = "filter";
 /// There where connection tracking is in use, and the hook priority before it.
 const TRACKING: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 const BEFORE_TRACKING: i32 = -300;
-/// How much user data a rule holds.
-const USER_DATA_MAX: usize = 240;
 
 /// What a handle does with packets that match in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,27 +99,9 @@ const fn hooks(layer: Layer) -> &'static [(Hook, &'static str)] {
     }
 }
 
-/// Writes a filter down, for whoever lists handles.
-fn describe(transaction: &mut Transaction<'_>, filter: &Filter) {
-    for part in filter.object().as_bytes().chunks(USER_DATA_MAX) {
-        transaction.new_rule(FILTER_CHAIN, &[], part);
-    }
-}
-
 /// Whether rights are missing, which no other rules help against.
 fn is_refusal(error: &Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES))
-}
-
-/// What is told of a handle in its table's user data, little-endian.
-fn identity(options: &OpenOptions, opened_at: i64) -> Vec<u8> {
-    let mut bytes = b"oxd\x01".to_vec();
-    bytes.extend_from_slice(&sys::process_id().to_le_bytes());
-    bytes.extend_from_slice(&opened_at.to_le_bytes());
-    bytes.extend_from_slice(&options.flags.0.to_le_bytes());
-    bytes.extend_from_slice(&options.priority.to_le_bytes());
-    bytes.push(options.layer.number());
-    bytes
 }
 
 impl Ruleset {
@@ -135,7 +114,7 @@ impl Ruleset {
         opened_at: i64,
     ) -> Result<Self> {
         let socket = sys::netlink(&[])?;
-        let table = format!("oxidivert_{number}");
+        let table = format!("{PREFIX}{number}");
         let ruleset = Self { socket, table, number, hooks: hooks(options.layer) };
         let known = WAY.load(Ordering::Relaxed);
         let ways = [known].into_iter().filter(|way| *way != UNKNOWN).chain(WAYS);
@@ -165,7 +144,7 @@ impl Ruleset {
 
     fn make(&self, options: &OpenOptions, mode: Mode, questions: &Questions, opened_at: i64, way: u8) -> Result<()> {
         let mut transaction = Transaction::new(&self.table);
-        transaction.new_table(&identity(options, opened_at));
+        transaction.new_table(&Identity::new(options, opened_at).encode());
         transaction.new_chain(FILTER_CHAIN, None);
         describe(&mut transaction, &options.filter);
         // Low priorities come first in netfilter.

@@ -6,6 +6,7 @@ use super::held::Held;
 use super::log::{Log, copy};
 use super::netlink::{Message, Messages, Writer};
 use super::nft::Hook;
+use super::owner::Owners;
 use super::queue::{Event, FLUSH_AT, MESSAGE_MAX, Queue, Verdict, Waiting, event};
 use super::sys::{Descriptor, Inbox};
 use super::token;
@@ -50,6 +51,8 @@ pub(super) struct State {
     /// The number of the next copy.
     next_copy: Option<u32>,
     pub(super) is_ready: bool,
+    /// Whose flows are, if that is asked for.
+    owners: Option<Owners>,
     /// Where the last packet that passed through came in, at layer NETWORK_FORWARD.
     pub(super) forwarded_from: u32,
     pub(super) warning: Option<Warning>,
@@ -76,6 +79,7 @@ impl State {
             held: Held::default(),
             next_copy: None,
             is_ready: false,
+            owners: options.track_processes.then(Owners::default),
             forwarded_from: 0,
             warning: None,
             age_watch: AgeWatch::default(),
@@ -115,6 +119,9 @@ impl State {
             Origin::Received(token)
         });
         queue.flush(&mut self.answers)?;
+        if let Some(owners) = &mut self.owners {
+            owners.note(batch, before);
+        }
         let count = batch.len() - before;
         self.statistics.received += count as u64;
         Ok(count)

@@ -135,7 +135,12 @@ pub(super) fn read(fd: &Descriptor, buffer: &mut [u8]) -> Result<usize> {
 
 /// Opens a netlink socket of netfilter, with an address of its own; `groups` are multicast groups by their numbers.
 pub(super) fn netlink(groups: &[u32]) -> Result<Descriptor> {
-    let socket = socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_NETFILTER)?;
+    netlink_of(libc::NETLINK_NETFILTER, groups)
+}
+
+/// Opens a netlink socket of another part of the kernel.
+pub(super) fn netlink_of(protocol: i32, groups: &[u32]) -> Result<Descriptor> {
+    let socket = socket(libc::AF_NETLINK, libc::SOCK_RAW, protocol)?;
     // SAFETY: all zeroes are a valid address.
     let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
     address.nl_family = libc::AF_NETLINK as u16;
@@ -284,6 +289,13 @@ pub(super) fn wait_readable(descriptors: &[&Descriptor], time: Option<Duration>)
     }
 }
 
+/// Whether a descriptor can be read now.
+pub(super) fn is_readable(fd: &Descriptor) -> bool {
+    let mut wait = libc::pollfd { fd: fd.raw(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: the pointer is that of a live value.
+    unsafe { libc::poll(&raw mut wait, 1, 0) > 0 }
+}
+
 /// Types of eBPF programs.
 pub(super) const SOCKET_FILTER: u32 = 1;
 pub(super) const SCHEDULER_CLASSIFIER: u32 = 3;
@@ -292,6 +304,9 @@ const TCX_EGRESS: u32 = 47;
 /// The commands that load one, and that attach one.
 const LOAD_PROGRAM: i32 = 5;
 const CREATE_LINK: i32 = 28;
+const CREATE_MAP: i32 = 0;
+/// Where among a program's attributes it says where it is to be attached.
+const ATTACH_AT: usize = 17;
 /// What the kernel is told of the license, which helpers for kernel programs may ask for.
 const LICENSE: &std::ffi::CStr = c"GPL";
 
@@ -315,6 +330,64 @@ fn words<T>(pointer: *const T) -> [u32; 2] {
         [(address >> 32) as u32, address as u32]
     }
 }
+
+/// Makes a map.
+pub(super) fn make_map(kind: u32, key_len: u32, value_len: u32, entries: u32) -> Result<Descriptor> {
+    let mut attributes = [0; 32];
+    for (place, value) in attributes.iter_mut().zip([kind, key_len, value_len, entries]) {
+        *place = value;
+    }
+    // SAFETY: the attributes hold no pointer.
+    own(unsafe { bpf(CREATE_MAP, &attributes) }? as i64)
+}
+
+/// Attaches a program to a control group, for as long as the descriptor lives.
+pub(super) fn attach_to_group(program: &Descriptor, group: &Descriptor, attach: u32) -> Result<Descriptor> {
+    let mut attributes = [0; 16];
+    for (place, value) in attributes.iter_mut().zip([program.raw() as u32, group.raw() as u32, attach]) {
+        *place = value;
+    }
+    // SAFETY: the attributes hold no pointer.
+    own(unsafe { bpf(CREATE_LINK, &attributes) }? as i64)
+}
+
+/// The root of the second version of control groups, wherever it is mounted; nowhere, it is opened without a mount.
+pub(super) fn root_group() -> Result<Descriptor> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+    let mounted = mounts.lines().find_map(|line| {
+        let mut words = line.split(' ');
+        let (place, kind) = (words.nth(1)?, words.next()?);
+        (kind == "cgroup2").then(|| std::ffi::CString::new(place).ok())?
+    });
+    if let Some(place) = mounted {
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
+        // SAFETY: the path ends with a NUL.
+        return own(i64::from(unsafe { libc::open(place.as_ptr(), flags) }));
+    }
+    // SAFETY: the name ends with a NUL.
+    let context = own(unsafe { libc::syscall(libc::SYS_fsopen, c"cgroup2".as_ptr(), 1_u32) })?;
+    let (none, create) = (std::ptr::null::<libc::c_char>(), 6_u32);
+    // SAFETY: the command takes no pointers.
+    check(unsafe { libc::syscall(libc::SYS_fsconfig, context.raw(), create, none, none, 0) })?;
+    // SAFETY: the arguments are numbers.
+    own(unsafe { libc::syscall(libc::SYS_fsmount, context.raw(), 1_u32, 0_u32) })
+}
+
+/// The number that eBPF programs know this network namespace by.
+pub(super) fn namespace_cookie() -> Result<u64> {
+    let socket = socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+    let mut cookie = 0_u64;
+    let mut len = size_of::<u64>() as libc::socklen_t;
+    let value = std::ptr::from_mut(&mut cookie).cast();
+    // SAFETY: the pointers are those of live values of the lengths that are told.
+    check(i64::from(unsafe {
+        libc::getsockopt(socket.raw(), libc::SOL_SOCKET, NAMESPACE_COOKIE, value, &raw mut len)
+    }))?;
+    Ok(cookie)
+}
+
+/// The socket option that tells it.
+const NAMESPACE_COOKIE: i32 = 71;
 
 /// Attaches a program to what leaves an interface, for as long as the descriptor lives.
 pub(super) fn attach_to_egress(program: &Descriptor, interface: i32) -> Result<Descriptor> {
@@ -389,7 +462,7 @@ pub(super) fn hardware_address(socket: &Descriptor, interface: u32) -> Result<[u
 }
 
 /// Has the kernel verify and take an eBPF program.
-pub(super) fn load_program(kind: u32, code: &[u64]) -> Result<Descriptor> {
+pub(super) fn load_program(kind: u32, attach: u32, code: &[u64]) -> Result<Descriptor> {
     let [code_low, code_high] = words(code.as_ptr());
     let [license_low, license_high] = words(LICENSE.as_ptr());
     let mut attributes = [0; 32];
@@ -397,6 +470,9 @@ pub(super) fn load_program(kind: u32, code: &[u64]) -> Result<Descriptor> {
         attributes.iter_mut().zip([kind, code.len() as u32, code_low, code_high, license_low, license_high])
     {
         *place = value;
+    }
+    if let Some(place) = attributes.get_mut(ATTACH_AT) {
+        *place = attach;
     }
     // SAFETY: the program and the license are alive, and of the lengths that the attributes say.
     own(unsafe { bpf(LOAD_PROGRAM, &attributes) }? as i64)

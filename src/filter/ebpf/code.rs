@@ -4,16 +4,16 @@
 //! number.
 
 /// A register: 0 to 10. What a packet load leaves alone is 6 and above; 10 is the end of the stack.
-pub(super) type Register = u8;
+pub(crate) type Register = u8;
 
 /// A place in the program, given before it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Label(usize);
+pub(crate) struct Label(usize);
 
 /// How wide a load is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Width {
+pub(crate) enum Width {
     Word = 0x00,
     Half = 0x08,
     Byte = 0x10,
@@ -21,7 +21,7 @@ pub(super) enum Width {
 
 impl Width {
     /// That of so many bytes: 1, 2 or 4.
-    pub(super) const fn of(len: u8) -> Self {
+    pub(crate) const fn of(len: u8) -> Self {
         match len {
             1 => Self::Byte,
             2 => Self::Half,
@@ -33,7 +33,7 @@ impl Width {
 /// A comparison of unsigned numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Relation {
+pub(crate) enum Relation {
     Equal = 0x10,
     Greater = 0x20,
     AtLeast = 0x30,
@@ -45,7 +45,7 @@ pub(super) enum Relation {
 /// An arithmetic operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Arithmetic {
+pub(crate) enum Arithmetic {
     Add = 0x00,
     Subtract = 0x10,
     Or = 0x40,
@@ -69,10 +69,13 @@ const MODE_MEMORY: u8 = 0x60;
 const DOUBLE: u8 = 0x18;
 const FROM_REGISTER: u8 = 0x08;
 const EXIT: u8 = 0x95;
+const CALL: u8 = 0x85;
+/// In the place of a register: the number is a map's descriptor.
+const FROM_DESCRIPTOR: Register = 1;
 const STACK: Register = 10;
 
 /// A program under construction.
-pub(super) struct Assembler {
+pub(crate) struct Assembler {
     code: Vec<u64>,
     /// Where each label lies, once that is known.
     places: Vec<Option<usize>>,
@@ -81,18 +84,18 @@ pub(super) struct Assembler {
 }
 
 impl Assembler {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { code: Vec::new(), places: Vec::new(), jumps: Vec::new() }
     }
 
     /// A label for a place to come.
-    pub(super) fn label(&mut self) -> Label {
+    pub(crate) fn label(&mut self) -> Label {
         self.places.push(None);
         Label(self.places.len() - 1)
     }
 
     /// The label's place is here.
-    pub(super) fn place(&mut self, Label(label): Label) {
+    pub(crate) fn place(&mut self, Label(label): Label) {
         if let Some(place) = self.places.get_mut(label) {
             *place = Some(self.code.len());
         }
@@ -105,86 +108,97 @@ impl Assembler {
     }
 
     /// Packet bytes at an offset into register 0.
-    pub(super) fn load_packet(&mut self, width: Width, offset: i32) {
+    pub(crate) fn load_packet(&mut self, width: Width, offset: i32) {
         self.push(CLASS_LOAD | MODE_ABSOLUTE | width as u8, 0, 0, 0, offset);
     }
 
     /// Packet bytes at an offset from what a register holds into register 0.
-    pub(super) fn load_packet_from(&mut self, width: Width, base: Register, offset: i32) {
+    pub(crate) fn load_packet_from(&mut self, width: Width, base: Register, offset: i32) {
         self.push(CLASS_LOAD | MODE_INDIRECT | width as u8, 0, base, 0, offset);
     }
 
     /// A word of memory into a register.
-    pub(super) fn load_word(&mut self, destination: Register, base: Register, offset: i16) {
+    pub(crate) fn load_word(&mut self, destination: Register, base: Register, offset: i16) {
         self.push(CLASS_LOAD_MEMORY | MODE_MEMORY, destination, base, offset, 0);
     }
 
     /// A word of the stack into a register.
-    pub(super) fn load_stack(&mut self, destination: Register, offset: i16) {
+    pub(crate) fn load_stack(&mut self, destination: Register, offset: i16) {
         self.load_word(destination, STACK, offset);
     }
 
     /// A register's word to the stack.
-    pub(super) fn store_stack(&mut self, offset: i16, source: Register) {
+    pub(crate) fn store_stack(&mut self, offset: i16, source: Register) {
         self.push(CLASS_STORE | MODE_MEMORY, STACK, source, offset, 0);
     }
 
     /// 64 bits of the stack into a register.
-    pub(super) fn load_stack_wide(&mut self, destination: Register, offset: i16) {
+    pub(crate) fn load_stack_wide(&mut self, destination: Register, offset: i16) {
         self.push(CLASS_LOAD_MEMORY | MODE_MEMORY | DOUBLE, destination, STACK, offset, 0);
     }
 
     /// A register's 64 bits to the stack.
-    pub(super) fn store_stack_wide(&mut self, offset: i16, source: Register) {
+    pub(crate) fn store_stack_wide(&mut self, offset: i16, source: Register) {
         self.push(CLASS_STORE | MODE_MEMORY | DOUBLE, STACK, source, offset, 0);
     }
 
     /// Arithmetic of 32 bits with a number; the upper half becomes 0.
-    pub(super) fn compute(&mut self, operation: Arithmetic, destination: Register, number: u32) {
+    pub(crate) fn compute(&mut self, operation: Arithmetic, destination: Register, number: u32) {
         self.push(CLASS_ARITHMETIC_32 | operation as u8, destination, 0, 0, number as i32);
     }
 
     /// Arithmetic of 64 bits with a number below 2^31.
-    pub(super) fn compute_wide(&mut self, operation: Arithmetic, destination: Register, number: u32) {
+    pub(crate) fn compute_wide(&mut self, operation: Arithmetic, destination: Register, number: u32) {
         self.push(CLASS_ARITHMETIC | operation as u8, destination, 0, 0, number as i32);
     }
 
     /// Arithmetic of 64 bits between registers.
-    pub(super) fn combine(&mut self, operation: Arithmetic, destination: Register, source: Register) {
+    pub(crate) fn combine(&mut self, operation: Arithmetic, destination: Register, source: Register) {
         self.push(CLASS_ARITHMETIC | FROM_REGISTER | operation as u8, destination, source, 0, 0);
     }
 
     /// A number of 64 bits into a register.
-    pub(super) fn set_wide(&mut self, destination: Register, number: u64) {
+    pub(crate) fn set_wide(&mut self, destination: Register, number: u64) {
         self.push(DOUBLE, destination, 0, 0, number as u32 as i32);
         self.push(0, 0, 0, 0, (number >> 32) as u32 as i32);
     }
 
+    /// A map, by its descriptor, into a register.
+    pub(crate) fn set_map(&mut self, destination: Register, descriptor: i32) {
+        self.push(DOUBLE, destination, FROM_DESCRIPTOR, 0, descriptor);
+        self.push(0, 0, 0, 0, 0);
+    }
+
+    /// Calls one of the kernel's helper functions.
+    pub(crate) fn call(&mut self, helper: u32) {
+        self.push(CALL, 0, 0, 0, helper as i32);
+    }
+
     /// Goes to a label.
-    pub(super) fn jump(&mut self, label: Label) {
+    pub(crate) fn jump(&mut self, label: Label) {
         self.jumps.push((self.code.len(), label));
         self.push(CLASS_JUMP, 0, 0, 0, 0);
     }
 
     /// Goes to a label if a register's word compares so with a number.
-    pub(super) fn jump_if(&mut self, register: Register, relation: Relation, number: u32, label: Label) {
+    pub(crate) fn jump_if(&mut self, register: Register, relation: Relation, number: u32, label: Label) {
         self.jumps.push((self.code.len(), label));
         self.push(CLASS_JUMP_32 | relation as u8, register, 0, 0, number as i32);
     }
 
     /// Goes to a label if 64 bits of two registers compare so.
-    pub(super) fn jump_if_wide(&mut self, register: Register, relation: Relation, other: Register, label: Label) {
+    pub(crate) fn jump_if_wide(&mut self, register: Register, relation: Relation, other: Register, label: Label) {
         self.jumps.push((self.code.len(), label));
         self.push(CLASS_JUMP | FROM_REGISTER | relation as u8, register, other, 0, 0);
     }
 
     /// Ends with what register 0 holds.
-    pub(super) fn exit(&mut self) {
+    pub(crate) fn exit(&mut self) {
         self.push(EXIT, 0, 0, 0, 0);
     }
 
     /// The program without what is never reached, which a kernel would refuse; `None` if a jump is too far or leads nowhere.
-    pub(super) fn finish(self) -> Option<Vec<u64>> {
+    pub(crate) fn finish(self) -> Option<Vec<u64>> {
         let mut targets = vec![None; self.code.len()];
         for (at, Label(label)) in &self.jumps {
             *targets.get_mut(*at)? = Some(self.places.get(*label).copied().flatten()?);

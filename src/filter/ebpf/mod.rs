@@ -27,7 +27,8 @@ mod tests;
 use super::optimise::decide;
 use super::program::{Class, end};
 use super::{Filter, Shared};
-use code::{Assembler, Label};
+use code::Label;
+pub(crate) use code::{Arithmetic, Assembler, Relation};
 use node::Nodes;
 
 /// The side of this host's stack that a program is made for.

@@ -1,0 +1,100 @@
+"""A UDP flood on loopback through a packet queue: a plain C loop, NetfilterQueue, and this package, side by side.
+
+    python benches/linux/race.py [ROUNDS] [SECONDS]
+
+Needs root, gcc, iptables and unshare, and for one of the peers the package NetfilterQueue. Runs in a network namespace
+of its own. Prints the packets per second that arrived, the median of the rounds, and the share of the C loop.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+PORT = 7000
+QUEUE = 9
+HERE = Path(__file__).parent
+
+NETFILTERQUEUE = (
+    "from netfilterqueue import NetfilterQueue\nqueue = NetfilterQueue()\n"
+    f"queue.bind({QUEUE}, lambda packet: packet.accept(), max_len=81920)\nprint('ready', flush=True)\nqueue.run()\n"
+)
+OURS = (
+    "import oxidivert as od\nfrom oxidivert import _native\n"
+    f"handle = od.open('udp.DstPort == {PORT}', backend='nfqueue')\nhandle.queue_length = 16384\n"
+    "print('ready', flush=True)\n"
+)
+SNIFF = (
+    "import oxidivert as od\nfrom oxidivert import _native\n"
+    f"handle = od.open('udp.DstPort == {PORT}', flags=od.Flag.SNIFF, backend='nfqueue')\nhandle.queue_length = 16384\n"
+    "print('ready', flush=True)\n"
+)
+
+
+def compiled(name: str, folder: str) -> str:
+    """A program of this folder."""
+    program = f"{folder}/{name}"
+    subprocess.run(["gcc", "-O2", "-o", program, str(HERE / f"{name}.c")], check=True)
+    return program
+
+
+def flood(sender: str, seconds: str, peer: list[str] | None, rule: bool) -> float:
+    """Packets per second that arrive while `peer` is at the queue."""
+    target = ["-p", "udp", "--dport", str(PORT), "-j", "NFQUEUE", "--queue-num", str(QUEUE)]
+    started = None
+    try:
+        if peer:
+            started = subprocess.Popen(peer, stdout=subprocess.PIPE)
+            assert started.stdout is not None
+            assert started.stdout.readline() == b"ready\n"
+        if rule:
+            subprocess.run(["iptables", "-A", "OUTPUT", *target], check=True)
+        done = subprocess.run([sender, str(PORT), seconds], capture_output=True, text=True, check=True)
+    finally:
+        if rule:
+            subprocess.run(["iptables", "-D", "OUTPUT", *target], check=False)
+        if started:
+            started.kill()
+            started.wait()
+    _, arrived, time = done.stdout.split()
+    return int(arrived) / float(time)
+
+
+def main(rounds: int, seconds: str) -> None:
+    """Run the race."""
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    with tempfile.TemporaryDirectory() as folder:
+        loop, sender = compiled("loop", folder), compiled("sender", folder)
+        python = [sys.executable, "-c"]
+        peers: dict[str, Callable[[], float]] = {
+            "no queue": lambda: flood(sender, seconds, None, False),
+            "C loop": lambda: flood(sender, seconds, [loop, str(QUEUE)], True),
+            "NetfilterQueue": lambda: flood(sender, seconds, [*python, NETFILTERQUEUE], True),
+            "ours, in Rust": lambda: flood(
+                sender, seconds, [*python, OURS + "_native._run_passthrough(handle)"], False
+            ),
+            "ours, callback": lambda: flood(
+                sender, seconds, [*python, OURS + "handle.run(lambda packet: None)"], False
+            ),
+            "ours, SNIFF": lambda: flood(sender, seconds, [*python, SNIFF + "handle.run(lambda packet: None)"], False),
+        }
+        results: dict[str, list[float]] = {name: [] for name in peers}
+        for _ in range(rounds):
+            for name, run in peers.items():
+                results[name].append(run())
+    yardstick = statistics.median(results["C loop"])
+    for name, rates in results.items():
+        rate = statistics.median(rates)
+        print(f"{name:16} {rate:10,.0f} packets/s   {rate / yardstick:6.1%} of the C loop")
+
+
+if __name__ == "__main__":
+    if os.environ.get("OXIDIVERT_RACE") != "inside":
+        os.environ["OXIDIVERT_RACE"] = "inside"
+        os.execvp("unshare", ["unshare", "-n", sys.executable, *sys.argv])
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5, sys.argv[2] if len(sys.argv) > 2 else "2")

@@ -1,0 +1,238 @@
+//! Layers FLOW and SOCKET: what the programs at the control group tell, as the driver's events.
+//!
+//! | event | told by |
+//! | --- | --- |
+//! | BIND | a bind, with the port that was chosen |
+//! | LISTEN, CONNECT | TCP's own; for UDP a connect |
+//! | ACCEPT | a TCP connection that the other side asked for is there |
+//! | CLOSE | a socket goes that any of these was told of |
+//! | FLOW_ESTABLISHED | a TCP connection is there; the first datagram between a socket and another end |
+//! | FLOW_DELETED | the connection or the socket is closed |
+use super::super::{Error, ErrorCode, OpenOptions};
+use super::fault::fault;
+use super::observed::{Feed, Observed, engine};
+use super::owner;
+use super::registry::Registration;
+use super::sys::{self, Descriptor};
+use super::watch::{RECORD_LEN, Watch, kind};
+use crate::address::{Event, Flags, Layer};
+use crate::engine::{Connection, Engine, Flow};
+use crate::packet::field::array;
+use crate::packet::{Transport, is_loopback};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+/// How long a wait for events lasts at most.
+const WAIT: Duration = Duration::from_secs(1);
+/// The state of a TCP connection that is over.
+const STATE_CLOSED: u32 = 7;
+/// A TCP connection's protocol.
+const TCP: u8 = 6;
+
+/// A record as the programs write it.
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    cookie: u64,
+    namespace: u64,
+    process: u32,
+    kind: u32,
+    protocol: u8,
+    local: SocketAddr,
+    remote: Option<SocketAddr>,
+    state: u32,
+}
+
+/// What is known of a socket.
+#[derive(Default)]
+struct Known {
+    process: u32,
+    connection: Connection,
+    /// A connection, rather than a bound address.
+    is_connected: bool,
+    flows: HashMap<SocketAddr, Flow>,
+}
+
+/// What is known of all sockets that were told of.
+struct Sockets {
+    watch: Watch,
+    namespace: u64,
+    layer: Layer,
+    known: HashMap<u64, Known>,
+    /// Who listens: the process and the socket, by the port.
+    listeners: HashMap<u16, (u32, u64)>,
+}
+
+/// Opens a handle of layer FLOW or SOCKET.
+pub(super) fn open(options: OpenOptions) -> Result<Observed, Error> {
+    if options.layer == Layer::Socket && !options.flags.has(Flags::SNIFF) {
+        let message = "socket operations cannot be refused on Linux so far, only be observed; add the flag SNIFF";
+        return Err(Error::new(ErrorCode::NotSupported, message));
+    }
+    let failed = |error| fault("watching sockets by eBPF programs at the root control group", error);
+    let watch = Watch::start().map_err(failed)?;
+    let namespace = sys::namespace_cookie().map_err(failed)?;
+    let engine = engine();
+    let registration = Registration::new(&options, engine.now());
+    let registration = registration.map_err(|error| fault("adding a table to nftables", error))?;
+    let layer = options.layer;
+    let sockets = Sockets { watch, namespace, layer, known: HashMap::new(), listeners: HashMap::new() };
+    Observed::open(engine, options, Some(registration), sockets)
+}
+
+impl Feed for Sockets {
+    fn feed(&mut self, engine: &Engine, ended: &Descriptor) {
+        if sys::wait_readable(&[ended, &self.watch.ring.descriptor], Some(WAIT)).is_err() {
+            std::thread::sleep(WAIT);
+        }
+        let mut records: Vec<Record> = Vec::new();
+        self.watch.ring.drain::<RECORD_LEN>(|bytes| records.extend(record(bytes)));
+        records.retain(|record| record.namespace == self.namespace);
+        for record in &records {
+            self.note(engine, record);
+        }
+    }
+}
+
+/// A record; `None` if it is about no IP socket.
+fn record(bytes: &[u8; RECORD_LEN]) -> Option<Record> {
+    let word = |at: usize| array(bytes, at).map(u32::from_ne_bytes);
+    let wide = |at: usize| array(bytes, at).map(u64::from_ne_bytes);
+    let is_ipv6 = match word(24)? as i32 {
+        libc::AF_INET => false,
+        libc::AF_INET6 => true,
+        _ => return None,
+    };
+    let ip = |at: usize| {
+        Some(if is_ipv6 {
+            let address = Ipv6Addr::from(array::<16>(bytes, at)?);
+            address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4)
+        } else {
+            IpAddr::V4(Ipv4Addr::from(array::<4>(bytes, at)?))
+        })
+    };
+    let kind = word(20)?;
+    // Ports of the other side come in network order, in one half of the word or the other.
+    let raw = word(68)?;
+    let remote_port = u16::from_be(if raw > 0xFFFF { (raw >> 16) as u16 } else { raw as u16 });
+    let has_remote = !matches!(kind, kind::BIND | kind::LISTEN | kind::CLOSE);
+    Some(Record {
+        cookie: wide(0)?,
+        namespace: wide(8)?,
+        process: word(16)?,
+        kind,
+        protocol: word(28)? as u8,
+        local: SocketAddr::new(ip(32)?, word(64)? as u16),
+        remote: if has_remote { Some(SocketAddr::new(ip(48)?, remote_port)) } else { None },
+        state: word(72)?,
+    })
+}
+
+impl Sockets {
+    fn note(&mut self, engine: &Engine, record: &Record) {
+        match record.kind {
+            kind::BIND => self.operation(engine, Event::SocketBind, record, false),
+            kind::LISTEN => {
+                let owner = self.owner_of(record);
+                self.listeners.insert(record.local.port(), (owner, record.cookie));
+                self.operation(engine, Event::SocketListen, record, false);
+            }
+            kind::CONNECT => self.operation(engine, Event::SocketConnect, record, true),
+            kind::ACTIVE | kind::SENT => self.establish(engine, record, true),
+            kind::PASSIVE => {
+                self.operation(engine, Event::SocketAccept, record, true);
+                self.establish(engine, record, false);
+            }
+            kind::STATE if record.state == STATE_CLOSED => {
+                if let Some(known) = self.known.get_mut(&record.cookie) {
+                    for (_, flow) in known.flows.drain() {
+                        flow.end();
+                    }
+                }
+            }
+            kind::RECEIVED => self.establish(engine, record, false),
+            kind::CLOSE => self.close(engine, record.cookie),
+            _ => {}
+        }
+    }
+
+    /// The process of a socket: as told now or before, of the one that listens for it, or looked up.
+    fn owner_of(&self, record: &Record) -> u32 {
+        let before = || self.known.get(&record.cookie).map_or(0, |known| known.process);
+        let listener = || match record.kind {
+            kind::PASSIVE => self.listeners.get(&record.local.port()).map_or(0, |(process, _)| *process),
+            _ => 0,
+        };
+        let looked_up = || {
+            let transport = if record.protocol == TCP { Transport::Tcp } else { Transport::Udp };
+            record.remote.and_then(|remote| owner::of_ends(transport, record.local, remote)).unwrap_or(0)
+        };
+        let known = [record.process, before(), listener()].into_iter().find(|process| *process != 0);
+        known.unwrap_or_else(looked_up)
+    }
+
+    fn connection(&self, record: &Record, outbound: bool) -> Connection {
+        let parent = match record.kind {
+            kind::PASSIVE => self.listeners.get(&record.local.port()).map_or(0, |(_, cookie)| *cookie),
+            _ => 0,
+        };
+        let before = self.known.get(&record.cookie).and_then(|known| known.connection.local);
+        // A hook that does not tell this side leaves what was told before.
+        let local = if record.local.port() == 0 { before.or(Some(record.local)) } else { Some(record.local) };
+        let ip = |end: Option<SocketAddr>| end.map(|end| end.ip());
+        let stays = match (ip(local), ip(record.remote)) {
+            (Some(local), Some(remote)) => is_loopback(local, remote),
+            (Some(local), None) => local.is_loopback(),
+            _ => false,
+        };
+        Connection {
+            protocol: record.protocol,
+            local,
+            remote: record.remote,
+            process_id: self.owner_of(record),
+            endpoint_id: record.cookie,
+            parent_endpoint_id: parent,
+            outbound,
+            loopback: stays,
+        }
+    }
+
+    fn operation(&mut self, engine: &Engine, event: Event, record: &Record, is_connected: bool) {
+        let connection = self.connection(record, event != Event::SocketAccept);
+        let known = self.known.entry(record.cookie).or_default();
+        known.process = connection.process_id;
+        known.connection = connection;
+        known.is_connected |= is_connected;
+        if self.layer == Layer::Socket {
+            // Only events of sockets are told.
+            drop(engine.socket_event(event, &connection));
+        }
+    }
+
+    fn establish(&mut self, engine: &Engine, record: &Record, outbound: bool) {
+        let connection = self.connection(record, outbound);
+        let known = self.known.entry(record.cookie).or_default();
+        known.process = connection.process_id;
+        if known.connection.local.is_none() {
+            known.connection = connection;
+        }
+        if let Some(remote) = record.remote.filter(|_| self.layer == Layer::Flow) {
+            known.flows.entry(remote).or_insert_with(|| engine.flow(&connection));
+        }
+    }
+
+    fn close(&mut self, engine: &Engine, cookie: u64) {
+        let Some(known) = self.known.remove(&cookie) else { return };
+        self.listeners.retain(|_, (_, listener)| *listener != cookie);
+        for flow in known.flows.into_values() {
+            flow.end();
+        }
+        if self.layer == Layer::Socket && known.connection.local.is_some() {
+            let mut connection = known.connection;
+            if !known.is_connected {
+                connection.remote = None;
+            }
+            drop(engine.socket_event(Event::SocketClose, &connection));
+        }
+    }
+}
