@@ -52,6 +52,8 @@ pub(super) struct Shared {
     woken: Descriptor,
     /// Can be read while packets wait in the backlog.
     ready: Descriptor,
+    /// Can be read while there is something to be received.
+    gathered: Descriptor,
     /// Can be read once the handle closes.
     pub(super) ended: Descriptor,
     state: Mutex<State>,
@@ -130,6 +132,8 @@ impl Handle {
         let log = log.map_err(|error| fault("listening to the packet log", error))?;
         let counter = |each| sys::event_counter(each).map_err(|error| fault("making an event counter", error));
         let (woken, ready, ended) = (counter(true)?, counter(false)?, counter(false)?);
+        let source = log.as_ref().map_or(&queue.socket, |log| &log.socket);
+        let gathered = sys::gather(&[source, &ready]).map_err(|error| fault("gathering descriptors", error))?;
         let state = Mutex::new(State::new(options, &queue));
         let (mode_at_first, mut questions) = plan(&options.filter, layer, flags);
         // Last, since packets are taken from here on.
@@ -147,6 +151,7 @@ impl Handle {
             ticker,
             woken,
             ready,
+            gathered,
             ended,
             state,
             log,
@@ -462,6 +467,10 @@ impl Backend for Handle {
             return Some(owner::described(known_id));
         }
         owner::process(packet)
+    }
+
+    fn descriptor(&self) -> Option<i32> {
+        Some(self.shared.gathered.raw()).filter(|fd| *fd >= 0)
     }
 
     fn statistics(&self) -> Statistics {

@@ -33,6 +33,8 @@ mod ruleset;
 mod send;
 mod state;
 mod sys;
+mod sys_bpf;
+mod sys_link;
 mod token;
 mod watch;
 
