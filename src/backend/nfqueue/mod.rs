@@ -31,6 +31,7 @@ mod registry;
 mod ring;
 mod ruleset;
 mod send;
+mod shared;
 mod state;
 mod sys;
 mod sys_bpf;
