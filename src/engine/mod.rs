@@ -70,7 +70,7 @@ mod warning;
 pub(crate) use bypass::Bypasses;
 pub use chain::Fate;
 pub use clock::{Clock, STEPPED_START, TICKS_PER_SECOND};
-#[cfg(any(target_os = "linux", all(windows, target_arch = "x86_64")))]
+#[cfg(target_os = "linux")]
 pub(crate) use clock::{TICKS_PER_MILLISECOND, Ticker, time_ns};
 pub use error::{Error, ErrorCode};
 pub use event::Connection;

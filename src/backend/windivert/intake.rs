@@ -104,7 +104,9 @@ impl Intake {
                 return false;
             }
         }
-        self.exact.as_ref().is_none_or(|exact| exact.matches(PacketRef { bytes, layout, address }))
+        let matches = self.exact.as_ref().is_none_or(|exact| exact.matches(PacketRef { bytes, layout, address }));
+        self.statistics.unmatched += u64::from(!matches);
+        matches
     }
 
     /// Hands out up to `limit` packets that are not too old; how many.
