@@ -164,6 +164,13 @@ impl Queue {
         writer.finish();
     }
 
+    /// Appends that a packet is dropped, if it is still there.
+    pub(super) fn drop_if_there(&self, writer: &mut Writer, id: u32) {
+        writer.begin(subsystem::QUEUE, message::VERDICT, 0, MAY_FAIL, 0, self.number);
+        writer.put(attribute::VERDICT, &u64::from(id).to_be_bytes());
+        writer.finish();
+    }
+
     /// Appends that everything that waits is accepted, up to this packet.
     pub(super) fn accept_up_to(&self, writer: &mut Writer, id: u32) {
         writer.begin(subsystem::QUEUE, message::VERDICT_UP_TO, 0, id, 0, self.number);
@@ -187,11 +194,14 @@ impl Queue {
 pub(super) const FLUSH_AT: usize = 1 << 18;
 const SEND_BUFFER: i32 = 1 << 20;
 
+/// The number of requests whose failure means nothing: of packets it is that of the last one before they begin anew.
+const MAY_FAIL: u32 = u32::MAX;
+
 /// What a message of a queue says.
 #[inline]
 pub(super) fn event<'a>(message: &Message<'a>) -> Option<Event<'a>> {
     if let Some(number) = message.report {
-        return (number != 0).then_some(Event::Failure);
+        return (number != 0 && message.sequence != MAY_FAIL).then_some(Event::Failure);
     }
     if !message.is(subsystem::QUEUE, message::PACKET) {
         return None;
