@@ -87,7 +87,7 @@ class Printer:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._programs = Programs()
-        self._seconds_ago = _clock()
+        self._seconds_ago = _clock(is_system=session.is_system)
 
     def show(self, verb: str, entry: Entry) -> None:
         """Prints what happens with a handle: OPEN, CLOSE or KILL."""
@@ -129,9 +129,9 @@ class Printer:
         return f"{style.paint(_COLOURS[verb], verb)} {pairs}"
 
 
-def _clock() -> Callable[[int], float]:
+def _clock(*, is_system: bool) -> Callable[[int], float]:
     """What turns a moment in ticks into seconds since now; what was before is negative."""
-    if sys.platform == "win32":
+    if sys.platform == "win32" and is_system:
         # The driver counts as the performance counter does.
         import ctypes
 
