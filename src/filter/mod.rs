@@ -76,7 +76,7 @@ mod warning;
 
 pub use column::{Column, ColumnData, ColumnError, ColumnErrorKind, ColumnSource, ColumnValue, WriteFault};
 #[cfg(target_os = "linux")]
-pub(crate) use ebpf::{Arithmetic, Assembler, Relation};
+pub(crate) use ebpf::{Arithmetic, Assembler, EventPlaces, Relation};
 pub use ebpf::{Ebpf, Vantage};
 pub use error::{BadToken, Error, ErrorKind, Expected, Limit, ObjectFault};
 pub use evaluate::{EvaluateError, EvaluateErrorKind};
