@@ -127,17 +127,25 @@ pub struct Error {
     code: ErrorCode,
     message: String,
     source: Option<std::io::Error>,
+    /// What to do about it.
+    advice: &'static str,
 }
 
 impl Error {
     /// An error with this account of what happened and where.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), source: None }
+        Self { code, message: message.into(), source: None, advice: code.advice() }
+    }
+
+    /// An error whose account itself says what to do.
+    #[cfg(any(test, all(windows, target_arch = "x86_64")))]
+    pub(crate) fn with_advice(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { advice: "", ..Self::new(code, message) }
     }
 
     /// An error that the operating system gave.
     pub fn from_io(code: ErrorCode, message: impl Into<String>, source: std::io::Error) -> Self {
-        Self { code, message: message.into(), source: Some(source) }
+        Self { code, message: message.into(), source: Some(source), advice: code.advice() }
     }
 
     /// The handle is closed; every backend says so in these words, like the refusals below.
@@ -178,8 +186,8 @@ impl fmt::Display for Error {
             // Windows' own texts are sentences, here one is a part of another.
             write!(f, ": {}", source.to_string().replacen(". (os error", " (os error", 1))?;
         }
-        if !self.code.advice().is_empty() {
-            write!(f, "; {}", self.code.advice())?;
+        if !self.advice.is_empty() {
+            write!(f, "; {}", self.advice)?;
         }
         Ok(())
     }

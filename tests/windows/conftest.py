@@ -18,22 +18,15 @@ if sys.platform != "win32":
     collect_ignore_glob = ["*"]
 
 
-@pytest.fixture(scope="session")
-def running_driver() -> Iterator[None]:
-    """The stand-in driver, which the first open starts and an open handle keeps running."""
-    import oxidivert as od
-
-    with od.open("false"):
-        yield
-
-
 @pytest.fixture
-def network(running_driver: None) -> Iterator[Network]:
-    """The network that the driver has its packets from."""
+def network() -> Iterator[Network]:
+    """The network that the stand-in driver has its packets from; an open handle keeps the driver running."""
+    import oxidivert as od
     from standin import Network
 
-    made = Network()
-    made.reset()
-    yield made
-    made.reset()
-    made.close()
+    with od.open("false"):
+        made = Network()
+        made.reset()
+        yield made
+        made.reset()
+        made.close()

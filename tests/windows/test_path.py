@@ -8,15 +8,7 @@ import oxidivert as od
 import pytest
 from samples import tcp, udp
 from standin import Network
-
-ADDRESS = bytes(od.Address())
-
-
-def fed(network: Network, packets: list[bytes]) -> int:
-    """Feed packets to the latest handle; its number."""
-    handle = network.latest().number
-    network.feed(handle, [(packet, ADDRESS) for packet in packets])
-    return handle
+from support import fed
 
 
 def test_a_packet_is_received_and_goes_back_byte_for_byte(network: Network) -> None:

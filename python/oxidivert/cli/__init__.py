@@ -15,7 +15,20 @@ from types import ModuleType
 
 import oxidivert as od
 
-from . import _ctl, _filter, _flowtrack, _netdump, _netfilter, _passthru, _run, _socketdump, _streamdump, _webfilter
+from . import (
+    _ctl,
+    _doctor,
+    _driver,
+    _filter,
+    _flowtrack,
+    _netdump,
+    _netfilter,
+    _passthru,
+    _run,
+    _socketdump,
+    _streamdump,
+    _webfilter,
+)
 from ._errors import DONE, ERROR, INTERRUPTED, CommandError
 from ._output import BrokenStdout, flush_stdout, silence_stdout
 
@@ -32,6 +45,8 @@ _COMMANDS: dict[str, ModuleType] = {
     "passthru": _passthru,
     "ctl": _ctl,
     "filter": _filter,
+    "doctor": _doctor,
+    "driver": _driver,
 }
 
 

@@ -47,8 +47,9 @@ const CHECKSUM_OPEN: u32 = 1;
 
 /// The largest payload that fits a message.
 pub(super) const PAYLOAD_MAX: usize = 65531;
-/// Room for one message: the payload, and what is told beside it.
-pub(super) const MESSAGE_MAX: usize = 0x1_1000;
+/// Room for what the kernel hands over at once: the largest payload and what is told beside it, or copies of many packets, for
+/// which it takes a piece of memory of the next power of two and fills that.
+pub(super) const MESSAGE_MAX: usize = 0x2_0000;
 
 /// The first queue number that is tried, far from those that people choose.
 const FIRST_NUMBER: u16 = 0x4000;

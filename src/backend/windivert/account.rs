@@ -76,7 +76,7 @@ const ACCOUNTS: &[(u32, &str, &str)] = &[
          restart Windows",
         "",
     ),
-    (1060, "the driver is not running, and NO_INSTALL forbids to start it", ""),
+    (1060, "the driver is not running, and NO_INSTALL forbids to start it; open once without", ""),
     (1062, "the driver's service is stopped", ""),
     (1072, "the driver's service is being removed; close all programs that use WinDivert, or restart Windows", ""),
     (
@@ -126,7 +126,8 @@ pub(super) fn account(number: u32, operation: Operation, detail: &str) -> Error 
     };
     let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
     let message = format!("{}: {words}{detail}", operation.phrase());
-    Error::new(code, message)
+    // What is told of an open says what to do; on an open handle the number's own advice is right.
+    if operation == Operation::Open && entry.is_some() { Error::with_advice(code, message) } else { Error::new(code, message) }
 }
 
 #[cfg(test)]

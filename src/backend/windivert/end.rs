@@ -5,10 +5,11 @@ use super::intake::Intake;
 use super::ledger::Ledger;
 use super::library::Functions;
 use super::line::Line;
+use super::owner;
 use super::plan::{self, Plan};
 use crate::address::{Flags, Parameter, Shutdown};
-use crate::backend::{Backend, Capabilities, Ending, Error, ErrorCode, Mask, OpenOptions, Received, SendError, Wait, Warning};
-use crate::batch::{Batch, Token};
+use crate::backend::{Backend, Capabilities, Ending, Error, ErrorCode, Mask, OpenOptions, Process, Received, SendError, Wait, Warning};
+use crate::batch::{Batch, PacketRef, Token};
 use crate::engine::{Statistics, verify_sending};
 use crate::filter::Filter;
 use crate::packet::FlowKey;
@@ -314,6 +315,10 @@ impl Backend for End {
             }
         }
         Ok(is_taken)
+    }
+
+    fn process(&self, packet: PacketRef<'_>, known_id: u32) -> Option<Process> {
+        if known_id == 0 { owner::process(packet) } else { Some(owner::describe(known_id)) }
     }
 
     fn statistics(&self) -> Statistics {

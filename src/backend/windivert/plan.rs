@@ -17,6 +17,11 @@ impl Plan {
             let message = "the WinDivert driver drops what does not fit into its queue; open with on_overload=\"drop\"";
             return Err(Error::new(ErrorCode::NotSupported, message));
         }
+        if options.track_processes && layer.has_packets() {
+            let message = "no processes are tracked on Windows yet; leave processes= out: packet.process looks the process up \
+                           when it is asked for";
+            return Err(Error::new(ErrorCode::NotSupported, message));
+        }
         if flags.has(Flags::SEND_ONLY) {
             // The driver would go on taking packets that nobody can ever receive.
             return Ok(Self { object: nothing(*layer)?, flags: *flags });
