@@ -44,6 +44,7 @@ mod analyse;
 mod ast;
 mod bind;
 mod column;
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports, reason = "only Linux runs such programs"))]
 mod ebpf;
 mod error;
 mod eval;

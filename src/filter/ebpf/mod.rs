@@ -96,7 +96,6 @@ impl Filter {
 
     /// Writes the filter's questions about an outbound event of a socket: the program goes on at `accept` or `reject`, which the
     /// caller places behind. Whether they are exact.
-    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "there are no such programs elsewhere"))]
     pub(crate) fn ask_event(&self, assembler: &mut Assembler, places: &EventPlaces) -> (bool, CodeLabel, CodeLabel) {
         let Shared { tests, sets, layer, .. } = &*self.shared;
         let (nodes, entries) = decide(tests, sets, *layer);
