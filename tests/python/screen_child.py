@@ -121,7 +121,7 @@ def main(name: str) -> None:
         return _ctl_handles.Entry(**(vars(entry) | {"process_id": 1001}))
 
     _ctl_handles.Entry.of = staticmethod(of)  # type: ignore[method-assign]
-    _ctl_handles._clock = lambda **_: lambda ticks: -12.3456  # type: ignore[assignment]
+    _ctl_handles._clock = lambda: lambda ticks: -12.3456  # type: ignore[assignment]
     with od.open("outbound and tcp.DstPort == 80", priority=404, backend=engine):
         sys.exit(cli(*scene.arguments, backend=engine))
 
