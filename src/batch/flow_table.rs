@@ -16,6 +16,8 @@ const FADE_NS: f64 = 1e9;
 const PER_SECOND: f64 = 1e9 / FADE_NS;
 /// A closed flow may still be spoken of for so long: the last acknowledgements come late.
 const LINGER_NS: i64 = 1_000_000_000;
+/// Flows whose end was told that are remembered at most.
+const ENDED_MAX: usize = 4096;
 
 /// What went one way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -186,6 +188,8 @@ fn fading(from_ns: i64, to_ns: i64) -> f64 {
 #[derive(Clone, Debug)]
 pub struct FlowTable {
     entries: HashMap<FlowKey, Entry>,
+    /// When events told of flows' ends.
+    ended: HashMap<FlowKey, i64>,
     limit: usize,
     begun: u64,
     overflowed: u64,
@@ -196,7 +200,15 @@ pub struct FlowTable {
 impl FlowTable {
     /// An empty table, which takes up so many flows at most.
     pub fn new(limit: usize) -> Self {
-        Self { entries: HashMap::new(), limit, begun: 0, overflowed: 0, without_flow: 0, last_ns: 0 }
+        Self {
+            entries: HashMap::new(),
+            ended: HashMap::new(),
+            limit,
+            begun: 0,
+            overflowed: 0,
+            without_flow: 0,
+            last_ns: 0,
+        }
     }
 
     /// How many flows there are.
@@ -225,6 +237,9 @@ impl FlowTable {
             self.without_flow += 1;
             return false;
         };
+        if self.is_afterword(&key, packet, time_ns) {
+            return false;
+        }
         let outbound = packet.address.outbound();
         let first = Owner { endpoint_id: 0, process_id, is_lower: from_lower == outbound, outbound };
         let Some((entry, is_new)) = self.entry(key, first, time_ns) else { return false };
@@ -316,6 +331,13 @@ impl FlowTable {
         Some((self.entries.entry(key).or_insert_with(|| Entry::new(first, time_ns, number)), is_new))
     }
 
+    /// Whether a packet belongs to a connection whose end an event has told: its last acknowledgements come late.
+    fn is_afterword(&self, key: &FlowKey, packet: PacketRef<'_>, time_ns: i64) -> bool {
+        let Some(ended_ns) = self.ended.get(key) else { return false };
+        let begins = read(packet.bytes, packet.layout, field::tcp::SYN) == Some(1);
+        packet.layout.has(Transport::Tcp) && !begins && time_ns.saturating_sub(*ended_ns) <= LINGER_NS
+    }
+
     fn end(&mut self, key: &FlowKey, owner: &Owner, time_ns: i64) -> Option<FlowRow> {
         let entry = self.entries.get_mut(key)?;
         let is_ended = |other: &Owner| other.endpoint_id == owner.endpoint_id && other.is_lower == owner.is_lower;
@@ -325,6 +347,12 @@ impl FlowTable {
         let row = FlowRow { ended: true, ..entry.row(key, &ended, time_ns) };
         if entry.owners.is_empty() {
             self.entries.remove(key);
+            if self.ended.len() >= ENDED_MAX {
+                self.ended.retain(|_, ended_ns| time_ns.saturating_sub(*ended_ns) <= LINGER_NS);
+            }
+            if self.ended.len() < ENDED_MAX {
+                self.ended.insert(*key, time_ns);
+            }
         }
         Some(row)
     }
