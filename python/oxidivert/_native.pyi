@@ -1008,6 +1008,10 @@ class Handle(Generic[_Item]):
         """Bytes that fit into the queue, 65535 to 33554432."""
     @queue_size.setter
     def queue_size(self, value: int, /) -> None: ...
+    def fileno(self) -> int:
+        """A descriptor that can be read while packets wait, for `select` and its kind; it belongs to the handle. DivertError 50 where
+        the backend has none.
+        """
     @property
     def stats(self) -> Statistics:
         """What was counted so far, as a snapshot."""

@@ -108,6 +108,11 @@ pub trait Backend: Send + Sync {
         (known_id != 0).then(|| Process::from_id(known_id))
     }
 
+    /// A descriptor that can be read while packets wait, of a system that has such.
+    fn descriptor(&self) -> Option<i32> {
+        None
+    }
+
     /// What was counted so far.
     fn statistics(&self) -> Statistics;
 

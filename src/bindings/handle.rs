@@ -386,6 +386,14 @@ impl PyHandle {
         self.core.backend().set_parameter(Parameter::QueueSize, value).or_raise(py)
     }
 
+    /// A descriptor that can be read while packets wait, for `select` and its kind; it belongs to the handle. DivertError 50 where
+    /// the backend has none.
+    fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
+        self.core.backend().descriptor().ok_or_else(|| {
+            refuse(py, ErrorCode::NotSupported, format!("the backend {} has no descriptors", self.backend()))
+        })
+    }
+
     /// What was counted so far, as a snapshot.
     #[getter]
     fn stats(&self) -> PyStatistics {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -361,3 +362,45 @@ def test_bypassed_flows_pass_unseen() -> None:
         packet = handle.recv(1)
         assert packet is not None
         assert bytes(packet.payload) == b"other"
+
+
+@in_namespace
+def test_held_packets_outlive_handles_that_open_and_close_beside_them() -> None:
+    bound, out = udp_socket(), udp_socket()
+    text = f"udp.DstPort == {port_of(bound)}"
+    with od.open(text, backend="nfqueue") as handle:
+        for number in range(6):
+            out.sendto(b"%d" % number, bound.getsockname())
+        held = [handle.recv(1), handle.recv(1)]
+        with od.open("false", priority=9, backend="nfqueue"):
+            held.append(handle.recv(1))
+        with od.open(text, priority=-9, backend="nfqueue") as lower:
+            held.append(handle.recv(1))
+            for packet in held:
+                assert packet is not None
+                handle.send(packet)
+            for number in range(4):
+                packet = lower.recv(1)
+                assert packet is not None
+                assert bytes(packet.payload) == b"%d" % number
+                lower.send(packet)
+        assert [bound.recv(10) for _ in range(4)] == [b"0", b"1", b"2", b"3"]
+        # The last two were queued all the time, and go on when the handle closes.
+    assert [bound.recv(10), bound.recv(10)] == [b"4", b"5"]
+    bound.settimeout(0.05)
+    with pytest.raises(TimeoutError):
+        bound.recv(10)
+
+
+@in_namespace
+def test_a_descriptor_can_be_selected() -> None:
+    bound, out = udp_socket(), udp_socket()
+    with od.open(f"udp.DstPort == {port_of(bound)}", backend="nfqueue") as handle:
+        assert select.select([handle], [], [], 0)[0] == []
+        out.sendto(b"x", bound.getsockname())
+        assert select.select([handle], [], [], 1)[0] == [handle]
+        packet = handle.recv(0)
+        assert packet is not None
+        assert select.select([handle], [], [], 0.02)[0] == []
+        handle.send(packet)
+        assert bound.recv(10) == b"x"

@@ -87,7 +87,8 @@ class Printer:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._programs = Programs()
-        self._seconds_ago = _clock()
+        is_counter = sys.platform == "win32" and session.is_system
+        self._seconds_ago = _counter_clock() if is_counter else _clock()
 
     def show(self, verb: str, entry: Entry) -> None:
         """Prints what happens with a handle: OPEN, CLOSE or KILL."""
@@ -130,15 +131,18 @@ class Printer:
 
 
 def _clock() -> Callable[[int], float]:
-    """What turns a moment in ticks into seconds since now; what was before is negative."""
-    if sys.platform == "win32":
-        # The driver counts as the performance counter does.
-        import ctypes
-
-        now, frequency = ctypes.c_int64(), ctypes.c_int64()
-        ctypes.windll.kernel32.QueryPerformanceCounter(ctypes.byref(now))
-        ctypes.windll.kernel32.QueryPerformanceFrequency(ctypes.byref(frequency))
-        return lambda ticks: (ticks - now.value) / frequency.value
-    # Elsewhere ticks are of 100 ns, since the Unix epoch.
+    """What turns a moment in ticks of 100 ns since the Unix epoch into seconds since now; what was before is negative."""
     start = time.time_ns() // 100
     return lambda ticks: (ticks - start) / 1e7
+
+
+def _counter_clock() -> Callable[[int], float]:
+    """The same for the driver of Windows, which counts as the performance counter does."""
+    if sys.platform != "win32":
+        return _clock()
+    import ctypes
+
+    now, frequency = ctypes.c_int64(), ctypes.c_int64()
+    ctypes.windll.kernel32.QueryPerformanceCounter(ctypes.byref(now))
+    ctypes.windll.kernel32.QueryPerformanceFrequency(ctypes.byref(frequency))
+    return lambda ticks: (ticks - now.value) / frequency.value

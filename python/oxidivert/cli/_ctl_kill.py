@@ -72,12 +72,17 @@ def kill(session: Session, filter: str) -> list[Entry] | None:
 
 
 def _ask(printer: Printer, entries: list[Entry]) -> None:
+    nobody = CommandError("there is no terminal to ask on; add --yes to end these programs without a question")
     if not sys.stdin.isatty():
-        raise CommandError("there is no terminal to ask on; add --yes to end these programs without a question")
+        raise nobody
     for entry in entries:
         printer.show("OPEN", entry)
     print("end these programs? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    answer = sys.stdin.readline()
+    if not answer:
+        # Windows takes its null device for a terminal.
+        raise nobody
+    if answer.strip().lower() not in ("y", "yes"):
         raise CommandError("nothing was done")
 
 

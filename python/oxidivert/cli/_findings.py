@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Literal, TypeAlias
+
+State: TypeAlias = Literal["ok", "note", "problem"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,7 +13,7 @@ class Finding:
     """One thing that was looked at."""
 
     name: str
-    state: Literal["ok", "note", "problem"]
+    state: State
     text: str
     #: What to do about it; empty if nothing.
     advice: str = ""

@@ -15,5 +15,7 @@ def protocol_name(number: int) -> str:
 
 
 def end_text(address: IPv4Address | IPv6Address, port: int) -> str:
-    """An address and a port as one word."""
+    """An address and a port as one word; the address alone if there is no port."""
+    if not port:
+        return str(address)
     return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"

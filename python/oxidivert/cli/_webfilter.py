@@ -115,7 +115,11 @@ def hijack(session: Session, handle: od.Handle[od.Packet], request: od.Packet, p
 
 
 def answers(request: od.Packet, page: bytes) -> Iterator[od.Packet]:
-    """The packets that take the place of a request: a reset to the server, the page and the end to the client."""
+    """The packets that take the place of a request: the page and the end to the client, a reset to the server.
+
+    The reset comes last: a server that knows no such connection any more answers what the client acknowledges with a
+    reset of its own, which must not overtake the page.
+    """
     tcp = request.tcp
     assert tcp is not None
     # Over IPv4 with the identification 0, as these packets are never fragmented.
@@ -132,7 +136,6 @@ def answers(request: od.Packet, page: bytes) -> Iterator[od.Packet]:
         packet.address = address
         return packet
 
-    yield segment(back=False, rst=True, seq=tcp.seq, ack_number=tcp.ack_number)
     seen = (tcp.seq + len(request.payload)) & 0xFFFF_FFFF
     for start in range(0, len(page), _SEGMENT_MAX):
         part = page[start : start + _SEGMENT_MAX]
@@ -140,6 +143,7 @@ def answers(request: od.Packet, page: bytes) -> Iterator[od.Packet]:
         yield segment(back=True, psh=True, seq=seq, ack_number=seen, payload=part)
     end = (tcp.ack_number + len(page)) & 0xFFFF_FFFF
     yield segment(back=True, fin=True, seq=end, ack_number=seen)
+    yield segment(back=False, rst=True, seq=tcp.seq, ack_number=tcp.ack_number)
 
 
 def _print(session: Session, packet: od.Packet, request: Request, is_blocked: bool) -> None:

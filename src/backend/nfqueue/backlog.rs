@@ -66,10 +66,9 @@ impl Backlog {
         })
     }
 
-    /// Takes all packets' tokens out, and forgets the packets.
-    pub(super) fn take_tokens(&mut self) -> VecDeque<Token> {
-        self.queue.remove_selected(|_, _| true);
-        std::mem::take(&mut self.tokens)
+    /// The packets' tokens.
+    pub(super) fn tokens(&self) -> impl Iterator<Item = Token> + '_ {
+        self.tokens.iter().copied()
     }
 
     /// Takes out the packets that `select` picks, and keeps the order of all others; the tokens of those taken.

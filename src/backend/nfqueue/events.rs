@@ -9,7 +9,7 @@
 //! | FLOW_ESTABLISHED | a TCP connection is there; the first datagram between a socket and another end |
 //! | FLOW_DELETED | the connection or the socket is closed |
 use super::super::{Error, ErrorCode, OpenOptions};
-use super::fault::fault;
+use super::fault::{fault, program_fault};
 use super::observed::{Feed, Observed, engine};
 use super::owner;
 use super::registry::Registration;
@@ -69,7 +69,7 @@ pub(super) fn open(options: OpenOptions) -> Result<Observed, Error> {
         let message = "socket operations cannot be refused on Linux so far, only be observed; add the flag SNIFF";
         return Err(Error::new(ErrorCode::NotSupported, message));
     }
-    let failed = |error| fault("watching sockets by eBPF programs at the root control group", error);
+    let failed = |error| program_fault("watching sockets by eBPF programs at the root control group", error);
     let watch = Watch::start().map_err(failed)?;
     let namespace = sys::namespace_cookie().map_err(failed)?;
     let engine = engine();

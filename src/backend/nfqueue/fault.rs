@@ -4,10 +4,17 @@ use std::io;
 
 /// The error for a call that failed while `what` was done.
 pub(super) fn fault(what: &str, error: io::Error) -> Error {
+    fault_for(what, "CAP_NET_ADMIN and CAP_NET_RAW are needed in this network namespace", error)
+}
+
+/// The same where a program in the kernel is a part of it.
+pub(super) fn program_fault(what: &str, error: io::Error) -> Error {
+    fault_for(what, "CAP_BPF and CAP_NET_ADMIN are needed, outside of user namespaces", error)
+}
+
+fn fault_for(what: &str, rights: &str, error: io::Error) -> Error {
     let (code, advice) = match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => {
-            (ErrorCode::AccessDenied, "CAP_NET_ADMIN and CAP_NET_RAW are needed in this network namespace")
-        }
+        Some(libc::EPERM | libc::EACCES) => (ErrorCode::AccessDenied, rights),
         Some(libc::ENOENT | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT) => (
             ErrorCode::NotSupported,
             "the kernel lacks a part: nf_tables, nfnetlink_queue, and nft_queue or xt_NFQUEUE with nft_compat are needed",

@@ -1,39 +1,21 @@
-//! An open handle, usable from any thread.
-//!
-//! One lock guards the state; nobody holds it while waiting. Who waits is woken by the kernel's queue, by what the keeper
-//! put into the backlog, or by a counter that has one event for each waiter.
+//! An open handle as the rest of the crate knows it.
 use super::super::{
     Backend, Capabilities, Ending, Error, ErrorCode, Mask, OpenOptions, Process, Received, SendError, Statistics, Wait,
     Warning,
 };
-use super::carrier::Carriers;
 use super::fault::fault;
 use super::keeper;
-use super::log::Log;
 use super::owner;
-use super::queue::{Queue, losses};
-use super::ruleset::{Mode, Questions, Ruleset};
-use super::state::{Source, State};
-use super::sys::{self, Descriptor};
-use crate::address::{Flags, Layer, Parameter, Shutdown};
+use super::shared::Shared;
+use crate::address::{Parameter, Shutdown};
 use crate::batch::{Batch, PacketRef, Token};
-use crate::engine::{Clock, Ticker};
 use crate::filter::Filter;
 use crate::packet::FlowKey;
-use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 /// The version of the driver whose semantics are kept.
 const VERSION: (u64, u64) = (2, 2);
-/// Packets that programs may hold beyond what the queue's length says, before the kernel drops.
-const HELD_MAX: u32 = 1 << 16;
-/// Bytes of the socket's buffer: what comes while nobody looks.
-const BUFFER: i32 = 1 << 25;
-/// How long a packet that was being taken when the handle closed may need to come.
-const CLOSE_PAUSE: Duration = Duration::from_millis(2);
 
 /// A handle, and the thread that looks after it.
 pub(super) struct Handle {
@@ -41,337 +23,11 @@ pub(super) struct Handle {
     keeper: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What a handle's thread shares with it.
-pub(super) struct Shared {
-    pub(super) queue: Queue,
-    ruleset: Ruleset,
-    layer: Layer,
-    flags: Flags,
-    ticker: Ticker,
-    /// One event for each waiter that is woken.
-    woken: Descriptor,
-    /// Can be read while packets wait in the backlog.
-    ready: Descriptor,
-    /// Can be read once the handle closes.
-    pub(super) ended: Descriptor,
-    state: Mutex<State>,
-    /// Where copies come from, of a handle that only looks on.
-    log: Option<Log>,
-    waits: Mutex<Waits>,
-    is_eager: AtomicBool,
-}
-
-/// Who waits, and how often they were woken.
-#[derive(Default)]
-struct Waits {
-    waiting: u64,
-    wakes: u64,
-    /// A wake that found nobody; the next who would wait takes it.
-    has_wake_left: bool,
-}
-
-/// The state, whose lock is held; when it is given up, `ready` tells whether packets wait.
-struct Guard<'a> {
-    state: MutexGuard<'a, State>,
-    ready: &'a Descriptor,
-}
-
-impl std::ops::Deref for Guard<'_> {
-    type Target = State;
-
-    fn deref(&self) -> &State {
-        &self.state
-    }
-}
-
-impl std::ops::DerefMut for Guard<'_> {
-    fn deref_mut(&mut self) -> &mut State {
-        &mut self.state
-    }
-}
-
-impl Drop for Guard<'_> {
-    fn drop(&mut self) {
-        let is_ready = !self.state.backlog.is_empty() || self.state.is_closed || self.state.has_ended_receiving;
-        if is_ready != std::mem::replace(&mut self.state.is_ready, is_ready) {
-            if is_ready { sys::add_events(self.ready, 1) } else { sys::take_events(self.ready) }
-        }
-    }
-}
-
-/// What a handle does with packets, and what the kernel asks of them.
-fn plan(filter: &Filter, layer: Layer, flags: Flags) -> (Mode, Questions) {
-    if flags.has(Flags::SEND_ONLY) {
-        return (Mode::Pass, Questions::default());
-    }
-    let questions = Questions::load(filter, layer);
-    (mode(flags, &questions), questions)
-}
-
-/// Only what surely matches is dropped by the kernel itself.
-fn mode(flags: Flags, questions: &Questions) -> Mode {
-    if flags.has(Flags::SNIFF) {
-        Mode::Copy
-    } else if flags.has(Flags::DROP) && questions.are_exact() {
-        Mode::Drop
-    } else {
-        Mode::Queue
-    }
-}
-
 impl Handle {
     pub(super) fn open(options: &OpenOptions) -> Result<Self, Error> {
-        let OpenOptions { layer, flags, .. } = *options;
-        let ticker = Ticker::new(Clock::Real);
-        let length = Parameter::QueueLength.bounds().map_or(0, |(_, _, most)| most as u32);
-        let queue = Queue::open(length + HELD_MAX, BUFFER).map_err(|error| fault("making a packet queue", error))?;
-        let is_copying = flags.has(Flags::SNIFF) && !flags.has(Flags::SEND_ONLY);
-        let log = is_copying.then(|| Log::open(queue.number, BUFFER)).transpose();
-        let log = log.map_err(|error| fault("listening to the packet log", error))?;
-        let counter = |each| sys::event_counter(each).map_err(|error| fault("making an event counter", error));
-        let (woken, ready, ended) = (counter(true)?, counter(false)?, counter(false)?);
-        let state = Mutex::new(State::new(options, &queue));
-        let (mode_at_first, mut questions) = plan(&options.filter, layer, flags);
-        // Last, since packets are taken from here on.
-        let ruleset = Ruleset::open(options, queue.number, mode_at_first, &mut questions, ticker.now())
-            .map_err(|error| fault("adding rules to nftables", error))?;
-        if !flags.has(Flags::RECV_ONLY) {
-            // Without it new packets are tracked as what they are not, which only some firewalls mind.
-            drop(ruleset.untrack_carriers());
-        }
-        let shared = Shared {
-            queue,
-            ruleset,
-            layer,
-            flags,
-            ticker,
-            woken,
-            ready,
-            ended,
-            state,
-            log,
-            waits: Mutex::default(),
-            is_eager: AtomicBool::new(false),
-        };
-        if mode_at_first != mode(flags, &questions) && !flags.has(Flags::SEND_ONLY) {
-            // The kernel took no programs after all.
-            shared.adopt(&questions, None).map_err(|error| fault("adding rules to nftables", error))?;
-        }
-        shared.note_plan(&questions);
-        let shared = Arc::new(shared);
+        let shared = Arc::new(Shared::open(options)?);
         let keeper = keeper::start(&shared).map_err(|error| fault("starting a thread", error))?;
         Ok(Self { shared, keeper: Mutex::new(Some(keeper)) })
-    }
-}
-
-impl Shared {
-    fn state(&self) -> Guard<'_> {
-        Guard { state: self.state.lock().unwrap_or_else(PoisonError::into_inner), ready: &self.ready }
-    }
-
-    fn waits(&self) -> MutexGuard<'_, Waits> {
-        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Where packets come from.
-    const fn source(&self) -> Source<'_> {
-        Source { queue: &self.queue, log: self.log.as_ref() }
-    }
-
-    /// Whether the keeper is to go on.
-    pub(super) fn is_kept(&self) -> bool {
-        !self.state().is_closed
-    }
-
-    /// Whether packets that do not match may wait in the queue.
-    pub(super) fn is_eager(&self) -> bool {
-        self.is_eager.load(Ordering::Relaxed)
-    }
-
-    /// Whether somebody waits for packets.
-    pub(super) fn has_waiters(&self) -> bool {
-        self.waits().waiting > 0
-    }
-
-    /// Takes what the kernel has.
-    pub(super) fn look(&self) {
-        let mut state = self.state();
-        if !state.is_closed {
-            // A queue that cannot be read is told to whoever receives.
-            drop(state.look(self.source(), self.ticker.now()));
-        }
-    }
-
-    /// Puts the rules for other questions in the place of the old ones.
-    fn adopt(&self, questions: &Questions, filter: Option<&Filter>) -> io::Result<()> {
-        self.ruleset.replace(mode(self.flags, questions), questions, filter)
-    }
-
-    /// Remembers what the kernel does not do by itself.
-    fn note_plan(&self, questions: &Questions) {
-        let captures = !self.flags.has(Flags::SEND_ONLY) && !self.flags.has(Flags::SNIFF);
-        self.is_eager.store(captures && !questions.are_exact(), Ordering::Relaxed);
-        if let Some(obstacle) = &questions.obstacle {
-            let message = format!(
-                "the kernel takes no filter programs ({obstacle}), so that every packet is handed to this process and \
-                 matched here, which is slower; CAP_BPF and the kernel's xt_bpf and nft_compat are needed for better"
-            );
-            self.state().warning = Some(Warning::environment(message));
-        }
-    }
-
-    fn verify_own(&self) -> Result<(), Error> {
-        if self.ruleset.is_foreign() {
-            let message = "the handle belongs to the process that this one was forked from; open one here";
-            return Err(Error::new(ErrorCode::InvalidHandle, message));
-        }
-        Ok(())
-    }
-
-    /// One try to receive; `None` if there is nothing to do but wait.
-    fn attempt(&self, batch: &mut Batch, limit: usize, has_waited: bool) -> Option<Result<Received, Error>> {
-        let mut state = self.state();
-        if state.is_closed {
-            return Some(Err(if has_waited { Error::closed_meanwhile() } else { Error::closed() }));
-        }
-        if self.flags.has(Flags::SEND_ONLY) {
-            return Some(Err(Error::send_only()));
-        }
-        match state.receive(self.source(), batch, limit.max(1), self.ticker.now()) {
-            Err(error) => Some(Err(fault("reading the kernel's queue", error))),
-            Ok(0) => state.has_ended_receiving.then_some(Ok(Received::Ended)),
-            Ok(_) => Some(Ok(Received::Packets)),
-        }
-    }
-
-    /// Waits for a packet or a wake; whether it was woken.
-    fn wait(&self, time: Option<Duration>) -> Result<bool, Error> {
-        let wakes = {
-            let mut waits = self.waits();
-            if std::mem::take(&mut waits.has_wake_left) {
-                return Ok(true);
-            }
-            waits.waiting += 1;
-            waits.wakes
-        };
-        let source = self.log.as_ref().map_or(&self.queue.socket, |log| &log.socket);
-        let outcome = sys::wait_readable(&[source, &self.woken, &self.ready], time);
-        let mut waits = self.waits();
-        waits.waiting -= 1;
-        let was_woken = waits.wakes != wakes;
-        if was_woken {
-            sys::take_events(&self.woken);
-        }
-        outcome.map_err(|error| fault("waiting for packets", error))?;
-        Ok(was_woken)
-    }
-
-    fn receive(&self, batch: &mut Batch, limit: usize, wait: Wait) -> Result<Received, Error> {
-        self.verify_own()?;
-        let mut has_waited = false;
-        loop {
-            if let Some(outcome) = self.attempt(batch, limit, has_waited) {
-                return outcome;
-            }
-            let time = match wait {
-                Wait::Poll => return Ok(Received::TimedOut),
-                Wait::Forever => None,
-                Wait::Until(deadline) => match deadline.saturating_duration_since(Instant::now()) {
-                    Duration::ZERO => return Ok(Received::TimedOut),
-                    left => Some(left),
-                },
-            };
-            if self.wait(time)? {
-                return self.attempt(batch, limit, true).unwrap_or(Ok(Received::Woken));
-            }
-            has_waited = true;
-        }
-    }
-
-    fn wake(&self) {
-        let mut waits = self.waits();
-        waits.wakes += 1;
-        waits.has_wake_left = waits.waiting == 0;
-        sys::add_events(&self.woken, waits.waiting);
-    }
-
-    fn shutdown(&self, how: Shutdown) {
-        {
-            let mut state = self.state();
-            if state.is_closed || self.ruleset.is_foreign() {
-                return;
-            }
-            if how.ends_receiving() && !state.has_ended_receiving {
-                // If the rules stay, packets still come and are let go on.
-                drop(self.ruleset.replace(Mode::Pass, &Questions::default(), None));
-                drop(state.take(self.source(), None, self.ticker.now()));
-                state.has_ended_receiving = true;
-            }
-            state.has_ended_sending |= how.ends_sending();
-        }
-        self.wake();
-    }
-
-    fn end(&self) -> io::Result<()> {
-        let mut state = self.state();
-        if std::mem::replace(&mut state.is_closed, true) || self.ruleset.is_foreign() {
-            return Ok(());
-        }
-        sys::add_events(&self.ended, 1);
-        state.statistics.dropped += self.ruleset.dropped();
-        // First no packet is taken any more, then what was taken and not received goes on, then the chains go.
-        self.ruleset.replace(Mode::Pass, &Questions::default(), None)?;
-        state.give_back(self.source(), self.ticker.now())?;
-        drop(state);
-        std::thread::sleep(CLOSE_PAUSE);
-        let mut state = self.state();
-        state.give_back(self.source(), self.ticker.now())?;
-        let (full, unread) = losses(self.queue.number);
-        state.statistics.overflowed += full + unread;
-        state.carriers = Carriers::default();
-        if let Some(log) = &self.log {
-            log.release()?;
-        }
-        drop(state);
-        self.ruleset.remove()?;
-        self.queue.release()
-    }
-
-    fn statistics(&self) -> Statistics {
-        let state = self.state();
-        let mut statistics = state.statistics;
-        if !state.is_closed && !self.ruleset.is_foreign() {
-            let (full, unread) = losses(self.queue.number);
-            statistics.overflowed += full + unread;
-            statistics.dropped += self.ruleset.dropped();
-        }
-        statistics
-    }
-
-    fn set_filter(&self, filter: Arc<Filter>) -> Result<(), Error> {
-        self.verify_own()?;
-        let mut state = self.state();
-        if state.is_closed {
-            return Err(Error::closed());
-        }
-        if !state.has_ended_receiving && !self.flags.has(Flags::SEND_ONLY) {
-            let failed = |error| fault("changing the rules in nftables", error);
-            let mut questions = Questions::load(&filter, self.layer);
-            // What was taken by the old filter stays; what comes is asked by the new one.
-            state.take(self.source(), None, self.ticker.now()).map_err(failed)?;
-            state.statistics.dropped += self.ruleset.dropped();
-            if let Err(error) = self.adopt(&questions, Some(&filter)) {
-                questions = Questions::none(self.layer, error.to_string());
-                self.adopt(&questions, Some(&filter)).map_err(failed)?;
-            }
-            state.take(self.source(), None, self.ticker.now()).map_err(failed)?;
-            state.filter = filter;
-            drop(state);
-            self.note_plan(&questions);
-            return Ok(());
-        }
-        state.filter = filter;
-        Ok(())
     }
 }
 
@@ -397,7 +53,7 @@ impl Backend for Handle {
     fn send(&self, batch: &Batch, mask: Mask<'_>) -> Result<usize, SendError> {
         let shared = &*self.shared;
         shared.verify_own()?;
-        let mut state = shared.state();
+        let mut state = shared.state_in_place();
         if state.is_closed {
             return Err(Error::closed().into());
         }
@@ -462,6 +118,10 @@ impl Backend for Handle {
             return Some(owner::described(known_id));
         }
         owner::process(packet)
+    }
+
+    fn descriptor(&self) -> Option<i32> {
+        Some(self.shared.gathered.raw()).filter(|fd| *fd >= 0)
     }
 
     fn statistics(&self) -> Statistics {

@@ -55,6 +55,14 @@ impl Held {
         was_held
     }
 
+    /// Forgets all packets; which they were.
+    pub(super) fn take_all(&mut self) -> Vec<u32> {
+        let first = self.first;
+        self.count = 0;
+        let flags = std::mem::take(&mut self.flags).into_iter().zip(0..);
+        flags.filter(|(is_held, _)| *is_held).map(|(_, at)| first.wrapping_add(at)).collect()
+    }
+
     fn pop(&mut self) {
         if self.flags.pop_front() == Some(true) {
             self.count -= 1;

@@ -3,8 +3,9 @@
 //! A TAP device of the process's own takes what is to come in; a program at its end hands each packet over to the interface
 //! that the socket's priority names, where it arrives as if from the wire. The device and the program go with their
 //! descriptors.
-use super::fault::fault;
+use super::fault::{fault, program_fault};
 use super::sys::{self, Descriptor};
+use super::{sys_bpf, sys_link};
 use crate::engine::{Error, ErrorCode};
 use crate::packet::field::array;
 use std::io::Result;
@@ -59,7 +60,7 @@ pub(super) struct Inlet {
 impl Inlet {
     /// Makes the device, whose packets have this mark.
     pub(super) fn open(mark: u32) -> std::result::Result<Self, Error> {
-        let (device, name) = sys::tap_device(NAME).map_err(|error| fault("making a TAP device", error))?;
+        let (device, name) = sys_link::tap_device(NAME).map_err(|error| fault("making a TAP device", error))?;
         let made = || -> Result<(i32, Descriptor, Descriptor)> {
             let text = String::from_utf8_lossy(&name).into_owned();
             // Without IPv6 there is nothing to be turned off.
@@ -67,13 +68,13 @@ impl Inlet {
             let socket = sys::socket(libc::AF_PACKET, libc::SOCK_RAW, 0)?;
             sys::set_option(&socket, libc::SOL_SOCKET, libc::SO_MARK, mark as i32)?;
             sys::set_send_buffer(&socket, 1 << 22);
-            let index = sys::interface_index(&socket, &name)?;
-            sys::set_interface_up(&socket, &name)?;
-            let program = sys::load_program(sys::SCHEDULER_CLASSIFIER, 0, &PROGRAM)?;
-            let link = sys::attach_to_egress(&program, index)?;
+            let index = sys_link::interface_index(&socket, &name)?;
+            sys_link::set_interface_up(&socket, &name)?;
+            let program = sys_bpf::load_program(sys_bpf::SCHEDULER_CLASSIFIER, 0, &PROGRAM)?;
+            let link = sys_bpf::attach_to_egress(&program, index)?;
             Ok((index, link, socket))
         };
-        let (index, link, socket) = made().map_err(|error| fault("preparing a TAP device", error))?;
+        let (index, link, socket) = made().map_err(|error| program_fault("preparing a TAP device", error))?;
         Ok(Self { _device: device, _link: link, socket, index, target: 0, address: [0; 6], frame: Vec::new() })
     }
 
@@ -106,7 +107,7 @@ impl Inlet {
     }
 
     fn aim(&mut self, interface: u32) -> Result<()> {
-        self.address = sys::hardware_address(&self.socket, interface)?;
+        self.address = sys_link::hardware_address(&self.socket, interface)?;
         sys::set_option(&self.socket, libc::SOL_SOCKET, libc::SO_PRIORITY, interface as i32)?;
         self.target = interface;
         Ok(())

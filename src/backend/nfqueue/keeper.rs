@@ -4,7 +4,7 @@
 //! where it can, packets that match must be dropped when they grow old or too many. The thread leaves the queue to a program
 //! that receives.
 use super::super::block_signals;
-use super::handle::Shared;
+use super::shared::Shared;
 use super::sys;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};

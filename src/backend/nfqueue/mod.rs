@@ -31,8 +31,11 @@ mod registry;
 mod ring;
 mod ruleset;
 mod send;
+mod shared;
 mod state;
 mod sys;
+mod sys_bpf;
+mod sys_link;
 mod token;
 mod watch;
 

@@ -134,6 +134,8 @@ impl Writer {
 pub(super) struct Message<'a> {
     /// The subsystem and its own number.
     pub(super) kind: u16,
+    /// The number that was sent with the request that it answers.
+    pub(super) sequence: u32,
     pub(super) attributes: Attributes<'a>,
     /// The system's error number, of a message that reports one; 0 for success.
     pub(super) report: Option<i32>,
@@ -163,13 +165,14 @@ impl<'a> Iterator for Messages<'a> {
     fn next(&mut self) -> Option<Message<'a>> {
         let len = u32::from_ne_bytes(array(self.rest, 0)?) as usize;
         let kind = u16::from_ne_bytes(array(self.rest, 4)?);
+        let sequence = u32::from_ne_bytes(array(self.rest, 8)?);
         let body = self.rest.get(HEADER_LEN..len)?;
         self.rest = self.rest.get(align(len)..).unwrap_or_default();
         let number = array(body, 0).map(i32::from_ne_bytes);
         let report = if kind == ERROR { number.map(i32::wrapping_neg) } else { None };
         let has_header = kind != ERROR && kind != DONE;
         let attributes = if has_header { body.get(FAMILY_LEN..).unwrap_or_default() } else { &[] };
-        Some(Message { kind, attributes: Attributes { rest: attributes }, report })
+        Some(Message { kind, sequence, attributes: Attributes { rest: attributes }, report })
     }
 }
 

@@ -19,6 +19,7 @@ mod message {
     pub(super) const GET_TABLE: u8 = 1;
     pub(super) const DELETE_TABLE: u8 = 2;
     pub(super) const NEW_CHAIN: u8 = 3;
+    pub(super) const DELETE_CHAIN: u8 = 5;
     pub(super) const NEW_RULE: u8 = 6;
     pub(super) const GET_RULE: u8 = 7;
     pub(super) const DELETE_RULE: u8 = 8;
@@ -300,6 +301,19 @@ fn answers(socket: &Descriptor, mut visit: impl FnMut(&super::netlink::Message<'
             Err(error) => return Err(error),
         }
     }
+}
+
+/// The multicast group that nftables announces its changes to.
+pub(super) const CHANGES: u32 = 7;
+
+/// Whether an announced change moves the places of packets that wait in queues: a base chain comes or goes.
+pub(super) fn moves_places(bytes: &[u8]) -> bool {
+    Messages::new(bytes).any(|message| {
+        let is_chain =
+            message.is(subsystem::TABLES, message::NEW_CHAIN) || message.is(subsystem::TABLES, message::DELETE_CHAIN);
+        let is_table = message.is(subsystem::TABLES, message::DELETE_TABLE);
+        is_table || is_chain && message.attributes.get(4).is_some()
+    })
 }
 
 /// All tables with their user data.

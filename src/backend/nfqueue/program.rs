@@ -1,7 +1,8 @@
 //! Filters in the kernel: loading eBPF programs.
 //!
 //! Source: `linux/bpf.h`. The kernel verifies a program before it takes it, and keeps it as long as a rule asks it.
-use super::sys::{self, Descriptor};
+use super::sys::Descriptor;
+use super::sys_bpf;
 use crate::filter::{Ebpf, Filter, Vantage};
 use std::io::Result;
 
@@ -55,5 +56,5 @@ pub(super) fn question(filter: &Filter, outbound: bool, loopback: Option<bool>) 
 }
 
 fn load(program: &Ebpf) -> Result<Descriptor> {
-    sys::load_program(sys::SOCKET_FILTER, 0, program.code())
+    sys_bpf::load_program(sys_bpf::SOCKET_FILTER, 0, program.code())
 }

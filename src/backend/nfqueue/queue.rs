@@ -47,8 +47,9 @@ const CHECKSUM_OPEN: u32 = 1;
 
 /// The largest payload that fits a message.
 pub(super) const PAYLOAD_MAX: usize = 65531;
-/// Room for one message: the payload, and what is told beside it.
-pub(super) const MESSAGE_MAX: usize = 0x1_1000;
+/// Room for what the kernel hands over at once: the largest payload and what is told beside it, or copies of many packets, for
+/// which it takes a piece of memory of the next power of two and fills that.
+pub(super) const MESSAGE_MAX: usize = 0x2_0000;
 
 /// The first queue number that is tried, far from those that people choose.
 const FIRST_NUMBER: u16 = 0x4000;
@@ -163,6 +164,13 @@ impl Queue {
         writer.finish();
     }
 
+    /// Appends that a packet is dropped, if it is still there.
+    pub(super) fn drop_if_there(&self, writer: &mut Writer, id: u32) {
+        writer.begin(subsystem::QUEUE, message::VERDICT, 0, MAY_FAIL, 0, self.number);
+        writer.put(attribute::VERDICT, &u64::from(id).to_be_bytes());
+        writer.finish();
+    }
+
     /// Appends that everything that waits is accepted, up to this packet.
     pub(super) fn accept_up_to(&self, writer: &mut Writer, id: u32) {
         writer.begin(subsystem::QUEUE, message::VERDICT_UP_TO, 0, id, 0, self.number);
@@ -186,11 +194,14 @@ impl Queue {
 pub(super) const FLUSH_AT: usize = 1 << 18;
 const SEND_BUFFER: i32 = 1 << 20;
 
+/// The number of requests whose failure means nothing: of packets it is that of the last one before they begin anew.
+const MAY_FAIL: u32 = u32::MAX;
+
 /// What a message of a queue says.
 #[inline]
 pub(super) fn event<'a>(message: &Message<'a>) -> Option<Event<'a>> {
     if let Some(number) = message.report {
-        return (number != 0).then_some(Event::Failure);
+        return (number != 0 && message.sequence != MAY_FAIL).then_some(Event::Failure);
     }
     if !message.is(subsystem::QUEUE, message::PACKET) {
         return None;

@@ -4,6 +4,7 @@
 //! opens and closes between two looks is not seen.
 use super::super::{Error, OpenOptions};
 use super::fault::fault;
+use super::nft::CHANGES;
 use super::observed::{Feed, Observed, engine};
 use super::registry::{Entry, Identity, entries};
 use super::sys::{self, Descriptor};
@@ -11,8 +12,6 @@ use crate::engine::{Engine, Handle};
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// The multicast group that nftables announces its changes to.
-const CHANGES: u32 = 7;
 /// How often tables are looked for that went without a word.
 const SELDOM: Duration = Duration::from_millis(200);
 

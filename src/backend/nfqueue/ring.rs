@@ -4,7 +4,8 @@
 //! twice in a row, so that no record is cut in two. A record begins with its length, whose upper two bits say that it is
 //! still written or given up.
 #![allow(unsafe_code, reason = "memory that the kernel shares; each block says why it is sound")]
-use super::sys::{self, Descriptor};
+use super::sys::Descriptor;
+use super::sys_bpf;
 use std::io::{Error, Result};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -85,7 +86,7 @@ impl Drop for Mapping {
 impl Ring {
     /// A ring of so many bytes, a power of two.
     pub(super) fn new(len: usize) -> Result<Self> {
-        let descriptor = sys::make_map(RING, 0, 0, len as u32)?;
+        let descriptor = sys_bpf::make_map(RING, 0, 0, len as u32)?;
         // SAFETY: the argument is a number.
         let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
         let reader = Mapping::new(&descriptor, page, libc::PROT_READ | libc::PROT_WRITE, 0)?;

@@ -27,9 +27,26 @@ impl State {
         mask: Mask<'_>,
         now: i64,
     ) -> Result<usize, SendError> {
-        let queue = source.queue;
+        let count = batch.len() as u64;
         verify_sending(self.has_ended_sending, self.flags, self.layer)
-            .inspect_err(|_| self.statistics.errors += batch.len() as u64)?;
+            .inspect_err(|_| self.statistics.errors += count)?;
+        let (sent, failure) = self.send_all(source, batch, mask, now).map_err(SendError::from)?;
+        self.statistics.sent += sent as u64;
+        failure.map_or(Ok(sent), |error| Err(SendError { sent, error }))
+    }
+
+    /// The same without asking whether the handle may; how many went out, and the last failure.
+    pub(super) fn send_all(
+        &mut self,
+        source: Source<'_>,
+        batch: &Batch,
+        mask: Mask<'_>,
+        now: i64,
+    ) -> Result<(usize, Option<Error>), Error> {
+        let queue = source.queue;
+        if self.has_lost_places {
+            self.lose_places(source, now).map_err(|error| fault("reading the kernel's queue", error))?;
+        }
         let mut sent = 0;
         let mut failure = None;
         let mut run = Run::default();
@@ -54,14 +71,10 @@ impl State {
             }
         }
         run.end(queue, &mut self.answers);
-        self.statistics.sent += sent as u64;
         let settled = self
             .settle_carriers(source, 0, now)
             .and_then(|()| queue.flush(&mut self.answers).map_err(|error| fault("answering the kernel", error)));
-        match failure.map_or(settled, Err) {
-            Ok(()) => Ok(sent),
-            Err(error) => Err(SendError { sent, error }),
-        }
+        Ok((sent, failure.or(settled.err())))
     }
 
     fn send_record(

@@ -51,6 +51,12 @@ pub(super) struct State {
     /// The number of the next copy.
     next_copy: Option<u32>,
     pub(super) is_ready: bool,
+    /// The number of the last packet that came.
+    last_id: u32,
+    /// The last packet that the kernel does not have any more, though nobody answered.
+    gone: Option<u32>,
+    /// Packets that wait seem to be gone.
+    pub(super) has_lost_places: bool,
     /// Whose flows are, if that is asked for.
     owners: Option<Owners>,
     /// Where the last packet that passed through came in, at layer NETWORK_FORWARD.
@@ -79,6 +85,9 @@ impl State {
             held: Held::default(),
             next_copy: None,
             is_ready: false,
+            last_id: 0,
+            gone: None,
+            has_lost_places: false,
             owners: options.track_processes.then(Owners::default),
             forwarded_from: 0,
             warning: None,
@@ -110,12 +119,14 @@ impl State {
         self.expire(queue, now);
         let room = limit - (batch.len() - before).min(limit);
         let can_send = self.can_send();
-        let Self { backlog, held, answers, .. } = self;
+        let Self { backlog, held, answers, gone, .. } = self;
         backlog.hand_out(batch, room, |token| {
             if !can_send {
                 return Origin::Injected(None);
             }
-            note_held(queue, held, answers, token);
+            if !is_gone(*gone, token) {
+                note_held(queue, held, answers, token);
+            }
             Origin::Received(token)
         });
         queue.flush(&mut self.answers)?;
@@ -144,8 +155,11 @@ impl State {
         }
         self.drain(queue, &queue.socket, direct.as_mut(), now, &mut |state, message, direct| match event(message) {
             Some(Event::Packet(waiting)) => state.meet(queue, &waiting, direct, now),
-            // The kernel dropped the packet meanwhile, as it does when any chain goes.
-            Some(Event::Failure) => state.statistics.errors += 1,
+            // The kernel dropped the packet meanwhile, as it does when any chain goes, and others with it.
+            Some(Event::Failure) => {
+                state.statistics.errors += 1;
+                state.has_lost_places = true;
+            }
             None => {}
         })
     }
@@ -238,6 +252,9 @@ impl State {
             queue.answer(&mut self.answers, waiting.id, Verdict::Accept, Some((&wanted, Some(0))));
             return;
         }
+        if !self.is_copying() {
+            self.last_id = waiting.id;
+        }
         if waiting.hook == Hook::Forward {
             self.forwarded_from = waiting.interface_in;
         }
@@ -305,11 +322,11 @@ impl State {
             batch.push(arrival.bytes, arrival.layout, &arrival.address, time, origin);
             return;
         }
-        let Self { backlog, statistics, answers, on_overload, .. } = self;
+        let Self { backlog, statistics, answers, on_overload, gone, .. } = self;
         let lets_pass = *on_overload == Overload::Pass && can_send;
         backlog.push(arrival, token, now, &mut |token, loss| {
-            let verdict = note_loss(statistics, loss, lets_pass);
-            if can_send {
+            let verdict = note_loss(statistics, loss, lets_pass && !is_gone(*gone, token));
+            if can_send && !is_gone(*gone, token) {
                 queue.answer(answers, token::id(token), verdict, None);
             }
         });
@@ -318,10 +335,10 @@ impl State {
     /// Discards what waited too long.
     fn expire(&mut self, queue: &Queue, now: i64) {
         let can_send = self.can_send();
-        let Self { backlog, statistics, answers, .. } = self;
+        let Self { backlog, statistics, answers, gone, .. } = self;
         backlog.expire(now, &mut |token, loss| {
             let verdict = note_loss(statistics, loss, false);
-            if can_send {
+            if can_send && !is_gone(*gone, token) {
                 queue.answer(answers, token::id(token), verdict, None);
             }
         });
@@ -332,14 +349,32 @@ impl State {
         let queue = source.queue;
         self.take(source, None, now)?;
         self.expire(queue, now);
+        let mut batch = Batch::new();
         let can_send = self.can_send();
-        for token in self.backlog.take_tokens() {
-            if can_send {
-                self.statistics.given_back += 1;
-                queue.answer(&mut self.answers, token::id(token), Verdict::Accept, None);
-            }
+        let Self { backlog, held, gone, .. } = self;
+        backlog.hand_out(&mut batch, usize::MAX, |token| {
+            // Nothing is given up for what is sent at once.
+            let _ = !is_gone(*gone, token) && held.note(token::id(token)).is_none();
+            Origin::Received(token)
+        });
+        if can_send {
+            let sent = self.send_all(source, &batch, None, now);
+            self.statistics.given_back += sent.map_or(0, |(sent, _)| sent as u64);
         }
         queue.flush(&mut self.answers)
+    }
+
+    /// The kernel has moved or dropped what waited: it is given up there, and goes on as new packets do.
+    pub(super) fn lose_places(&mut self, source: Source<'_>, now: i64) -> Result<()> {
+        self.take(source, None, now)?;
+        self.has_lost_places = false;
+        self.gone = Some(self.last_id);
+        let waiting = self.backlog.tokens().map(token::id);
+        let gone: Vec<u32> = self.held.take_all().into_iter().chain(waiting).collect();
+        for id in gone {
+            source.queue.drop_if_there(&mut self.answers, id);
+        }
+        source.queue.flush(&mut self.answers)
     }
 
     /// Lets a flow pass from now on, what is kept of it first. False if too many pass already.
@@ -369,6 +404,11 @@ impl State {
         self.statistics.dropped += tokens.len() as u64;
         queue.flush(&mut self.answers)
     }
+}
+
+/// Whether the kernel does not have a packet any more.
+fn is_gone(gone: Option<u32>, token: Token) -> bool {
+    gone.is_some_and(|last| last.wrapping_sub(token::id(token)) < u32::MAX / 2)
 }
 
 /// Notes a packet that is handed out, and gives the oldest one up if too many are.

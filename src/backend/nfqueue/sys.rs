@@ -83,11 +83,11 @@ impl Drop for Descriptor {
 }
 
 /// The result of a call that answers -1 on failure.
-fn check(answer: i64) -> Result<usize> {
+pub(super) fn check(answer: i64) -> Result<usize> {
     usize::try_from(answer).map_err(|_| Error::last_os_error())
 }
 
-fn own(answer: i64) -> Result<Descriptor> {
+pub(super) fn own(answer: i64) -> Result<Descriptor> {
     let fd = check(answer)? as RawFd;
     // SAFETY: the call succeeded and made a descriptor that nobody else knows.
     Descriptor::new(unsafe { OwnedFd::from_raw_fd(fd) })
@@ -296,81 +296,9 @@ pub(super) fn is_readable(fd: &Descriptor) -> bool {
     unsafe { libc::poll(&raw mut wait, 1, 0) > 0 }
 }
 
-/// Types of eBPF programs.
-pub(super) const SOCKET_FILTER: u32 = 1;
-pub(super) const SCHEDULER_CLASSIFIER: u32 = 3;
-/// Where programs are attached.
-const TCX_EGRESS: u32 = 47;
-/// The commands that load one, and that attach one.
-const LOAD_PROGRAM: i32 = 5;
-const CREATE_LINK: i32 = 28;
-const CREATE_MAP: i32 = 0;
-/// Where among a program's attributes it says where it is to be attached.
-const ATTACH_AT: usize = 17;
-/// What the kernel is told of the license, which helpers for kernel programs may ask for.
-const LICENSE: &std::ffi::CStr = c"GPL";
-
-/// The `bpf` system call with its attributes, as 32-bit words.
-///
-/// # Safety
-///
-/// What the attributes point to must be alive, as long as they say, and of the kind that the command takes.
-unsafe fn bpf(command: i32, attributes: &[u32]) -> Result<usize> {
-    let len = size_of_val(attributes);
-    // SAFETY: the attributes are live and as long as said; what they point to, the caller answers for.
-    check(unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), len) })
-}
-
-/// A pointer as two words.
-fn words<T>(pointer: *const T) -> [u32; 2] {
-    let address = pointer as u64;
-    if cfg!(target_endian = "little") {
-        [address as u32, (address >> 32) as u32]
-    } else {
-        [(address >> 32) as u32, address as u32]
-    }
-}
-
-/// Makes a map.
-pub(super) fn make_map(kind: u32, key_len: u32, value_len: u32, entries: u32) -> Result<Descriptor> {
-    let mut attributes = [0; 32];
-    for (place, value) in attributes.iter_mut().zip([kind, key_len, value_len, entries]) {
-        *place = value;
-    }
-    // SAFETY: the attributes hold no pointer.
-    own(unsafe { bpf(CREATE_MAP, &attributes) }? as i64)
-}
-
-/// Attaches a program to a control group, for as long as the descriptor lives.
-pub(super) fn attach_to_group(program: &Descriptor, group: &Descriptor, attach: u32) -> Result<Descriptor> {
-    let mut attributes = [0; 16];
-    for (place, value) in attributes.iter_mut().zip([program.raw() as u32, group.raw() as u32, attach]) {
-        *place = value;
-    }
-    // SAFETY: the attributes hold no pointer.
-    own(unsafe { bpf(CREATE_LINK, &attributes) }? as i64)
-}
-
-/// The root of the second version of control groups, wherever it is mounted; nowhere, it is opened without a mount.
-pub(super) fn root_group() -> Result<Descriptor> {
-    let mounts = std::fs::read_to_string("/proc/self/mounts")?;
-    let mounted = mounts.lines().find_map(|line| {
-        let mut words = line.split(' ');
-        let (place, kind) = (words.nth(1)?, words.next()?);
-        (kind == "cgroup2").then(|| std::ffi::CString::new(place).ok())?
-    });
-    if let Some(place) = mounted {
-        let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
-        // SAFETY: the path ends with a NUL.
-        return own(i64::from(unsafe { libc::open(place.as_ptr(), flags) }));
-    }
-    // SAFETY: the name ends with a NUL.
-    let context = own(unsafe { libc::syscall(libc::SYS_fsopen, c"cgroup2".as_ptr(), 1_u32) })?;
-    let (none, create) = (std::ptr::null::<libc::c_char>(), 6_u32);
-    // SAFETY: the command takes no pointers.
-    check(unsafe { libc::syscall(libc::SYS_fsconfig, context.raw(), create, none, none, 0) })?;
-    // SAFETY: the arguments are numbers.
-    own(unsafe { libc::syscall(libc::SYS_fsmount, context.raw(), 1_u32, 0_u32) })
+/// The process's number, which a fork changes.
+pub(super) fn process_id() -> u32 {
+    std::process::id()
 }
 
 /// The number that eBPF programs know this network namespace by.
@@ -389,96 +317,15 @@ pub(super) fn namespace_cookie() -> Result<u64> {
 /// The socket option that tells it.
 const NAMESPACE_COOKIE: i32 = 71;
 
-/// Attaches a program to what leaves an interface, for as long as the descriptor lives.
-pub(super) fn attach_to_egress(program: &Descriptor, interface: i32) -> Result<Descriptor> {
-    let mut attributes = [0; 16];
-    for (place, value) in attributes.iter_mut().zip([program.raw() as u32, interface as u32, TCX_EGRESS]) {
-        *place = value;
+/// Makes a descriptor that can be read while any of these can.
+pub(super) fn gather(descriptors: &[&Descriptor]) -> Result<Descriptor> {
+    // SAFETY: the argument is a number.
+    let gathered = own(i64::from(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }))?;
+    for fd in descriptors {
+        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
+        // SAFETY: both descriptors are open and the event is live.
+        let answer = unsafe { libc::epoll_ctl(gathered.raw(), libc::EPOLL_CTL_ADD, fd.raw(), &raw mut event) };
+        check(i64::from(answer))?;
     }
-    // SAFETY: the attributes hold no pointer.
-    own(unsafe { bpf(CREATE_LINK, &attributes) }? as i64)
-}
-
-/// Makes a TAP device with a name that the kernel completes, which goes with its descriptor.
-pub(super) fn tap_device(name: &[u8]) -> Result<(Descriptor, Vec<u8>)> {
-    // SAFETY: the path ends with a NUL.
-    let device = own(i64::from(unsafe { libc::open(c"/dev/net/tun".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) }))?;
-    let mut request = interface_request(name)?;
-    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as i16;
-    control(&device, libc::TUNSETIFF, &mut request)?;
-    let name = request.ifr_name.iter().take_while(|byte| **byte != 0).map(|byte| *byte as u8);
-    Ok((device, name.collect()))
-}
-
-/// A request about the interface of this name.
-fn interface_request(name: &[u8]) -> Result<libc::ifreq> {
-    // SAFETY: all zeroes are a valid request.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    if name.len() >= request.ifr_name.len() {
-        return Err(ErrorKind::InvalidInput.into());
-    }
-    for (place, byte) in request.ifr_name.iter_mut().zip(name) {
-        *place = *byte as libc::c_char;
-    }
-    Ok(request)
-}
-
-fn control(fd: &Descriptor, command: u64, request: &mut libc::ifreq) -> Result<()> {
-    // SAFETY: every command that is used here takes a pointer to such a request.
-    check(i64::from(unsafe { libc::ioctl(fd.raw(), command as _, std::ptr::from_mut(request)) })).map(|_| ())
-}
-
-/// The number of the interface of this name.
-pub(super) fn interface_index(socket: &Descriptor, name: &[u8]) -> Result<i32> {
-    let mut request = interface_request(name)?;
-    control(socket, libc::SIOCGIFINDEX, &mut request)?;
-    // SAFETY: the command filled this member in.
-    Ok(unsafe { request.ifr_ifru.ifru_ifindex })
-}
-
-/// Turns the interface of this name on.
-pub(super) fn set_interface_up(socket: &Descriptor, name: &[u8]) -> Result<()> {
-    let mut request = interface_request(name)?;
-    control(socket, libc::SIOCGIFFLAGS, &mut request)?;
-    // SAFETY: the command filled this member in.
-    let flags = unsafe { request.ifr_ifru.ifru_flags };
-    request.ifr_ifru.ifru_flags = flags | libc::IFF_UP as i16;
-    control(socket, libc::SIOCSIFFLAGS, &mut request)
-}
-
-/// The hardware address of the interface with this number; zeroes where it has none.
-pub(super) fn hardware_address(socket: &Descriptor, interface: u32) -> Result<[u8; 6]> {
-    let mut request = interface_request(&[])?;
-    request.ifr_ifru.ifru_ifindex = interface as i32;
-    control(socket, libc::SIOCGIFNAME, &mut request)?;
-    control(socket, libc::SIOCGIFHWADDR, &mut request)?;
-    // SAFETY: the command filled this member in.
-    let address = unsafe { request.ifr_ifru.ifru_hwaddr };
-    let mut bytes = [0; 6];
-    for (place, byte) in bytes.iter_mut().zip(address.sa_data) {
-        *place = byte as u8;
-    }
-    Ok(bytes)
-}
-
-/// Has the kernel verify and take an eBPF program.
-pub(super) fn load_program(kind: u32, attach: u32, code: &[u64]) -> Result<Descriptor> {
-    let [code_low, code_high] = words(code.as_ptr());
-    let [license_low, license_high] = words(LICENSE.as_ptr());
-    let mut attributes = [0; 32];
-    for (place, value) in
-        attributes.iter_mut().zip([kind, code.len() as u32, code_low, code_high, license_low, license_high])
-    {
-        *place = value;
-    }
-    if let Some(place) = attributes.get_mut(ATTACH_AT) {
-        *place = attach;
-    }
-    // SAFETY: the program and the license are alive, and of the lengths that the attributes say.
-    own(unsafe { bpf(LOAD_PROGRAM, &attributes) }? as i64)
-}
-
-/// The process's number, which a fork changes.
-pub(super) fn process_id() -> u32 {
-    std::process::id()
+    Ok(gathered)
 }

@@ -3,7 +3,8 @@
 //! Programs are attached by links, which go with their descriptors, so that nothing stays when the process ends. They see
 //! every network namespace; each record says which.
 use super::ring::Ring;
-use super::sys::{self, Descriptor};
+use super::sys::Descriptor;
+use super::sys_bpf;
 use crate::filter::{Arithmetic, Assembler, Relation};
 use std::io::Result;
 
@@ -150,20 +151,20 @@ impl Watch {
     /// Attaches the programs.
     pub(super) fn start() -> Result<Self> {
         let ring = Ring::new(RING_LEN)?;
-        let map = sys::make_map(LRU_HASH, KEY_LEN, 4, REMEMBERED)?;
-        let group = sys::root_group()?;
+        let map = sys_bpf::make_map(LRU_HASH, KEY_LEN, 4, REMEMBERED)?;
+        let group = sys_bpf::root_group()?;
         let mut links = Vec::new();
         for hook in &HOOKS {
             let code = program(hook, &ring.descriptor, &map);
-            let program = sys::load_program(hook.program, hook.attach, &code)?;
-            links.push(sys::attach_to_group(&program, &group, hook.attach)?);
+            let program = sys_bpf::load_program(hook.program, hook.attach, &code)?;
+            links.push(sys_bpf::attach_to_group(&program, &group, hook.attach)?);
         }
         // Older kernels do not tell the process here; then it is looked up.
         let operations = [true, false].map(|tells| operations(&ring.descriptor, tells));
-        let load = |code: &Vec<u64>| sys::load_program(SOCKET_OPERATIONS, OPERATIONS, code);
+        let load = |code: &Vec<u64>| sys_bpf::load_program(SOCKET_OPERATIONS, OPERATIONS, code);
         let [first, second] = &operations;
         let program = load(first).or_else(|_| load(second))?;
-        links.push(sys::attach_to_group(&program, &group, OPERATIONS)?);
+        links.push(sys_bpf::attach_to_group(&program, &group, OPERATIONS)?);
         Ok(Self { ring, _map: map, _links: links })
     }
 }

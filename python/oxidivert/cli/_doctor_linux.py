@@ -1,40 +1,21 @@
-"""What this machine has of what live handles on Linux need: each check by itself, with advice.
-
-`python -m oxidivert._doctor_linux` prints them.
-"""
+"""What `oxidivert doctor` looks at on Linux: rights, parts of the kernel, and who else diverts packets."""
 
 from __future__ import annotations
 
 import os
-import sys
+import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from ._enums import Flag, Layer
-from ._exceptions import DivertError
-from ._native import open as open_handle
+import oxidivert as od
+
+from ._findings import Finding, State
 
 #: The bits of capabilities that matter, by their names.
 CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21, "CAP_BPF": 39}
 QUEUES = Path("/proc/self/net/netfilter/nfnetlink_queue")
 #: Queues of handles have these numbers.
 OWN_QUEUES = range(0x4000, 0xC000)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a check found: its name, whether all is well (None: it does not matter), what is so, and what to do."""
-
-    name: str
-    is_well: bool | None
-    text: str
-    advice: str = ""
-
-    def __str__(self) -> str:
-        mark = {True: "ok", False: "FAIL", None: "--"}[self.is_well]
-        advice = f"\n     {self.advice}" if self.advice else ""
-        return f"{mark:4} {self.name}: {self.text}{advice}"
 
 
 def _capabilities() -> int:
@@ -48,8 +29,8 @@ def _capabilities() -> int:
 def check_system() -> Iterator[Finding]:
     """The kernel's version and the namespace."""
     release = os.uname()
-    yield Finding("system", None, f"{release.sysname} {release.release} {release.machine}")
-    yield Finding("network namespace", None, os.readlink("/proc/self/ns/net"))
+    yield Finding("system", "note", f"{release.sysname} {release.release} {release.machine}")
+    yield Finding("network namespace", "note", os.readlink("/proc/self/ns/net"))
 
 
 def check_rights() -> Iterator[Finding]:
@@ -65,49 +46,49 @@ def check_rights() -> Iterator[Finding]:
             "CAP_SYS_PTRACE": "without it packet.process does not find other users' programs",
             "CAP_SYS_ADMIN": "only needed for FLOW and SOCKET where no cgroup2 is mounted",
         }[name]
-        yield Finding(name, has or (False if needed else None), "there" if has else "missing", "" if has else advice)
+        state: State = "ok" if has else ("problem" if needed else "note")
+        yield Finding(name, state, "there" if has else "missing", "" if has else advice)
 
 
-def _open(name: str, layer: Layer = Layer.NETWORK, flags: int = 0) -> Finding:
+def _open(name: str, layer: od.Layer = od.Layer.NETWORK, flags: int = 0) -> Finding:
     """Whether a handle opens."""
     try:
-        with open_handle("false", backend="nfqueue", layer=int(layer), flags=flags):
-            return Finding(name, True, "opens")
-    except DivertError as error:
-        return Finding(name, False, f"{error.symbol}: {error}")
+        with od.open("false", backend="nfqueue", layer=layer, flags=flags):
+            return Finding(name, "ok", "opens")
+    except od.DivertError as error:
+        return Finding(name, "problem", str(error))
 
 
 def check_handles() -> Iterator[Finding]:
     """Whether handles of each kind open; each matches nothing."""
-    look = Flag.SNIFF | Flag.RECV_ONLY
+    look = od.Flag.SNIFF | od.Flag.RECV_ONLY
     yield _open("handle on NETWORK")
-    yield _open("handle on NETWORK_FORWARD", layer=Layer.NETWORK_FORWARD)
-    yield _open("handle with SNIFF", flags=Flag.SNIFF)
-    yield _open("handle on FLOW", layer=Layer.FLOW, flags=look)
-    yield _open("handle on SOCKET", layer=Layer.SOCKET, flags=look)
-    yield _open("handle on REFLECT", layer=Layer.REFLECT, flags=look)
+    yield _open("handle on NETWORK_FORWARD", layer=od.Layer.NETWORK_FORWARD)
+    yield _open("handle with SNIFF", flags=od.Flag.SNIFF)
+    yield _open("handle on FLOW", layer=od.Layer.FLOW, flags=look)
+    yield _open("handle on SOCKET", layer=od.Layer.SOCKET, flags=look)
+    yield _open("handle on REFLECT", layer=od.Layer.REFLECT, flags=look)
 
 
 def check_filter() -> Iterator[Finding]:
     """Whether the kernel asks filters itself."""
-    import warnings
-
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            open_handle("udp.DstPort == 1 and udp.SrcPort == 1", backend="nfqueue").close()
-    except DivertError as error:
-        yield Finding("filters in the kernel", False, str(error))
+            od.open("udp.DstPort == 1 and udp.SrcPort == 1", backend="nfqueue").close()
+    except od.DivertError as error:
+        yield Finding("filters in the kernel", "problem", str(error))
         return
     told = "; ".join(str(warning.message) for warning in caught)
-    yield Finding("filters in the kernel", not caught, told or "asked by eBPF programs")
+    # Without it handles work all the same, but slower.
+    yield Finding("filters in the kernel", "note" if caught else "ok", told or "asked by eBPF programs")
 
 
 def check_device() -> Iterator[Finding]:
     """The TAP device that new inbound packets come by."""
     there = os.access("/dev/net/tun", os.R_OK | os.W_OK)
     advice = "" if there else "new inbound and forwarded packets need it: `modprobe tun`, or --device /dev/net/tun"
-    yield Finding("/dev/net/tun", there or None, "there" if there else "missing or not accessible", advice)
+    yield Finding("/dev/net/tun", "ok" if there else "note", "there" if there else "missing or not accessible", advice)
 
 
 def check_others() -> Iterator[Finding]:
@@ -119,13 +100,15 @@ def check_others() -> Iterator[Finding]:
             queues.append((number, owner))
     own = [number for number, _ in queues if number in OWN_QUEUES]
     other = [number for number, _ in queues if number not in OWN_QUEUES]
-    yield Finding("open handles", None, f"{len(own)} in this namespace")
+    yield Finding("open handles", "note", f"{len(own)} in this namespace")
     if other:
         numbers = ", ".join(map(str, other))
-        yield Finding("other programs' queues", None, numbers, "handles stand beside them by their chains' priorities")
+        yield Finding(
+            "other programs' queues", "note", numbers, "handles stand beside them by their chains' priorities"
+        )
     tracking = Path("/proc/sys/net/netfilter/nf_conntrack_max").exists()
     advice = "handles above priority 200 see packets before they are tracked" if tracking else ""
-    yield Finding("connection tracking", None, "in use" if tracking else "not in use", advice)
+    yield Finding("connection tracking", "note", "in use" if tracking else "not in use", advice)
 
 
 #: Every check, in the order in which they are told.
@@ -145,13 +128,6 @@ def findings() -> Iterator[Finding]:
         yield from check()
 
 
-def main() -> int:
-    """Print what all checks find; 1 if something that is needed is missing."""
-    found = list(findings())
-    for finding in found:
-        print(finding)
-    return 1 if any(finding.is_well is False for finding in found) else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def repair() -> Iterator[str]:
+    """Mends what can be mended without harm: nothing, since the kernel takes away what ended programs had."""
+    yield from ()
