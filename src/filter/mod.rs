@@ -44,6 +44,7 @@ mod analyse;
 mod ast;
 mod bind;
 mod column;
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports, reason = "only Linux runs such programs"))]
 mod ebpf;
 mod error;
 mod eval;
@@ -76,7 +77,7 @@ mod warning;
 
 pub use column::{Column, ColumnData, ColumnError, ColumnErrorKind, ColumnSource, ColumnValue, WriteFault};
 #[cfg(target_os = "linux")]
-pub(crate) use ebpf::{Arithmetic, Assembler, Relation};
+pub(crate) use ebpf::{Arithmetic, Assembler, EventPlaces, Relation};
 pub use ebpf::{Ebpf, Vantage};
 pub use error::{BadToken, Error, ErrorKind, Expected, Limit, ObjectFault};
 pub use evaluate::{EvaluateError, EvaluateErrorKind};

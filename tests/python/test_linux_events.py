@@ -204,3 +204,50 @@ def test_a_tcp_packet_tells_its_process_from_either_side() -> None:
             runner.join(2)
             time.sleep(0)
             assert seen == [(False, os.getpid()), (True, os.getpid())]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+@in_namespace
+def test_binds_and_connects_that_match_are_refused(address: str) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.create_server((address, 0), family=family)
+    port = listener.getsockname()[1]
+    connects = f"event == CONNECT and remotePort == {port} and remoteAddr == {address}"
+    text = f"({connects}) or (event == BIND and localPort == 7001)"
+    with od.open(text, layer=od.Layer.SOCKET, flags=od.Flag.RECV_ONLY, backend="nfqueue") as handle:
+        with pytest.raises(PermissionError):
+            socket.create_connection((address, port))
+        with pytest.raises(PermissionError):
+            udp_socket(address, 7001)
+        free = socket.create_server((address, 7002), family=family)
+        allowed = socket.create_connection((address, 7002))
+        connect, bind = take(handle, 2)
+        assert (connect.event, connect.process_id, connect.remote_port) == (od.Event.SOCKET_CONNECT, os.getpid(), port)
+        assert not connect.address.sniffed
+        assert (bind.event, bind.protocol, bind.local_port) == (od.Event.SOCKET_BIND, 17, 7001)
+        allowed.close()
+        free.close()
+    with od.open(text, layer=od.Layer.SOCKET, flags=od.Flag.RECV_ONLY | od.Flag.DROP, backend="nfqueue") as handle:
+        with pytest.raises(PermissionError):
+            socket.create_connection((address, port))
+        assert handle.recv(0.1) is None
+    socket.create_connection((address, port)).close()
+
+
+@in_namespace
+def test_a_refusal_by_process_meets_only_that_process() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    code = f"import socket\nsocket.create_connection(('127.0.0.1', {port}))\n"
+    text = f"tcp and event == CONNECT and processId == {os.getpid()}"
+    with od.open(text, layer=od.Layer.SOCKET, flags=od.Flag.RECV_ONLY, backend="nfqueue"):
+        with pytest.raises(PermissionError):
+            socket.create_connection(("127.0.0.1", port))
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@in_namespace
+def test_a_refusal_that_the_kernel_cannot_decide_is_an_error() -> None:
+    with pytest.raises(od.DivertError, match="timestamp") as caught:
+        od.open("timestamp > 5", layer=od.Layer.SOCKET, flags=od.Flag.RECV_ONLY, backend="nfqueue")
+    assert caught.value.code == 50

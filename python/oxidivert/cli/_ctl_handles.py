@@ -131,7 +131,7 @@ class Printer:
 
 
 def _clock() -> Callable[[int], float]:
-    """What turns a moment in ticks of 100 ns since the Unix epoch into seconds since now; what was before is negative."""
+    """What turns ticks of 100 ns since the Unix epoch into seconds since now; what was before is negative."""
     start = time.time_ns() // 100
     return lambda ticks: (ticks - start) / 1e7
 

@@ -1,5 +1,7 @@
 //! Layers FLOW and SOCKET: what the programs at the control group tell, as the driver's events.
 //!
+//! Without SNIFF binds and connects that match are refused in the kernel, with EPERM; what else matches is told.
+//!
 //! | event | told by |
 //! | --- | --- |
 //! | BIND | a bind, with the port that was chosen |
@@ -20,6 +22,7 @@ use crate::engine::{Connection, Engine, Flow};
 use crate::packet::field::array;
 use crate::packet::{Transport, is_loopback};
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -65,12 +68,15 @@ struct Sockets {
 
 /// Opens a handle of layer FLOW or SOCKET.
 pub(super) fn open(options: OpenOptions) -> Result<Observed, Error> {
-    if options.layer == Layer::Socket && !options.flags.has(Flags::SNIFF) {
-        let message = "socket operations cannot be refused on Linux so far, only be observed; add the flag SNIFF";
-        return Err(Error::new(ErrorCode::NotSupported, message));
-    }
     let failed = |error| program_fault("watching sockets by eBPF programs at the root control group", error);
-    let watch = Watch::start().map_err(failed)?;
+    let refuses = options.layer == Layer::Socket && !options.flags.has(Flags::SNIFF);
+    let watch = Watch::start(refuses.then_some(&*options.filter)).map_err(|error| {
+        if error.kind() == ErrorKind::Unsupported && error.raw_os_error().is_none() {
+            let message = "a filter of operations that are refused asks nothing of loopback and timestamp on Linux";
+            return Error::new(ErrorCode::NotSupported, message);
+        }
+        failed(error)
+    })?;
     let namespace = sys::namespace_cookie().map_err(failed)?;
     let engine = engine();
     let registration = Registration::new(&options, engine.now());

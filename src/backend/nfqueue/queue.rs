@@ -133,15 +133,16 @@ impl Queue {
 
     fn configure(&self, fill: impl FnOnce(&mut Writer)) -> Result<()> {
         let mut writer = Writer::default();
-        writer.begin(subsystem::QUEUE, message::CONFIG, flag::ACK, 0, 0, self.number);
+        writer.begin(subsystem::QUEUE, message::CONFIG, flag::ACK, CONFIGURING, 0, self.number);
         fill(&mut writer);
         writer.finish();
         sys::send(&self.socket, writer.bytes())?;
-        let mut buffer = [0; 4096];
+        let mut buffer = vec![0; MESSAGE_MAX];
         loop {
             let len = sys::receive(&self.socket, &mut buffer, true)?;
             for message in Messages::new(buffer.get(..len).unwrap_or_default()) {
-                match message.report {
+                // Packets and failed verdicts may come before the answer.
+                match message.report.filter(|_| message.sequence == CONFIGURING) {
                     Some(0) => return Ok(()),
                     Some(number) => return Err(Error::from_raw_os_error(number)),
                     None => {}
@@ -196,6 +197,8 @@ const SEND_BUFFER: i32 = 1 << 20;
 
 /// The number of requests whose failure means nothing: of packets it is that of the last one before they begin anew.
 const MAY_FAIL: u32 = u32::MAX;
+/// The number of requests that configure a queue.
+const CONFIGURING: u32 = u32::MAX - 1;
 
 /// What a message of a queue says.
 #[inline]

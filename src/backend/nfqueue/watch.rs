@@ -5,8 +5,9 @@
 use super::ring::Ring;
 use super::sys::Descriptor;
 use super::sys_bpf;
-use crate::filter::{Arithmetic, Assembler, Relation};
-use std::io::Result;
+use crate::address::Event;
+use crate::filter::{Arithmetic, Assembler, EventPlaces, Filter, Relation};
+use std::io::{ErrorKind, Result};
 
 /// Bytes of the ring.
 const RING_LEN: usize = 1 << 20;
@@ -69,6 +70,9 @@ const STACK: u8 = 10;
 const RECORD: i16 = -(RECORD_LEN as i16);
 const KEY: i16 = RECORD - KEY_LEN as i16;
 const VALUE: i16 = KEY - 8;
+const LOCAL_NUMBER: i16 = RECORD - 16;
+const REMOTE_NUMBER: i16 = LOCAL_NUMBER - 16;
+const REMOTE_PORT_NUMBER: i16 = REMOTE_NUMBER - 8;
 
 /// The programs, attached, and the ring that they write to.
 #[derive(Debug)]
@@ -148,19 +152,22 @@ const OF_OPERATIONS: [(u32, u32); 5] =
     [(3, kind::CONNECT), (4, kind::ACTIVE), (5, kind::PASSIVE), (10, kind::STATE), (11, kind::LISTEN)];
 
 impl Watch {
-    /// Attaches the programs.
-    pub(super) fn start() -> Result<Self> {
+    /// Attaches the programs. With `refuses`, what matches this filter is refused: binds, and connects.
+    pub(super) fn start(refuses: Option<&Filter>) -> Result<Self> {
         let ring = Ring::new(RING_LEN)?;
         let map = sys_bpf::make_map(LRU_HASH, KEY_LEN, 4, REMEMBERED)?;
         let group = sys_bpf::root_group()?;
         let mut links = Vec::new();
         for hook in &HOOKS {
-            let code = program(hook, &ring.descriptor, &map);
+            let code = match refuses.filter(|_| matches!(hook.kind, kind::BIND | kind::CONNECT)) {
+                Some(filter) => refusal(hook, &ring.descriptor, filter).ok_or(ErrorKind::Unsupported)?,
+                None => program(hook, &ring.descriptor, &map),
+            };
             let program = sys_bpf::load_program(hook.program, hook.attach, &code)?;
             links.push(sys_bpf::attach_to_group(&program, &group, hook.attach)?);
         }
         // Older kernels do not tell the process here; then it is looked up.
-        let operations = [true, false].map(|tells| operations(&ring.descriptor, tells));
+        let operations = [true, false].map(|tells| operations(&ring.descriptor, tells, refuses.is_none()));
         let load = |code: &Vec<u64>| sys_bpf::load_program(SOCKET_OPERATIONS, OPERATIONS, code);
         let [first, second] = &operations;
         let program = load(first).or_else(|_| load(second))?;
@@ -210,12 +217,81 @@ fn program(hook: &Hook, ring: &Descriptor, map: &Descriptor) -> Vec<u64> {
     code.finish().unwrap_or_default()
 }
 
+/// The program of a hook where operations can be refused; `None` if the filter asks what is not known there.
+fn refusal(hook: &Hook, ring: &Descriptor, filter: &Filter) -> Option<Vec<u64>> {
+    let mut code = Assembler::new();
+    code.combine(Arithmetic::Move, CONTEXT, 1);
+    let (fields, event) =
+        if hook.kind == kind::BIND { (&BOUND, Event::SocketBind) } else { (&ADDRESSED, Event::SocketConnect) };
+    write_record(&mut code, hook.kind, fields, Some(hook.ipv6), true);
+    // Addresses as numbers, beside the record.
+    for (from, to, is_known) in
+        [(LOCAL, LOCAL_NUMBER, fields.local.is_some()), (REMOTE, REMOTE_NUMBER, fields.remote.is_some())]
+    {
+        write_number(&mut code, RECORD + from, to, is_known, hook.ipv6);
+    }
+    code.load_stack(1, RECORD + REMOTE_PORT);
+    code.turn_bytes(1, 16);
+    code.store_stack(REMOTE_PORT_NUMBER, 1);
+    let places = EventPlaces {
+        event: event.number(),
+        is_ipv6: hook.ipv6,
+        process_id: RECORD + PROCESS,
+        protocol: RECORD + PROTOCOL,
+        endpoint_id: RECORD + COOKIE,
+        local_addr: LOCAL_NUMBER,
+        remote_addr: REMOTE_NUMBER,
+        local_port: RECORD + LOCAL_PORT,
+        remote_port: REMOTE_PORT_NUMBER,
+    };
+    let (is_exact, refuses, allows) = filter.ask_event(&mut code, &places);
+    code.place(refuses);
+    write_output(&mut code, ring);
+    code.compute(Arithmetic::Move, 0, 0);
+    code.exit();
+    code.place(allows);
+    code.compute(Arithmetic::Move, 0, 1);
+    code.exit();
+    code.finish().filter(|_| is_exact)
+}
+
+/// An address of the record as a number of 128 bits, IPv4 mapped; zero if it is not known.
+fn write_number(code: &mut Assembler, from: i16, to: i16, is_known: bool, ipv6: bool) {
+    code.compute(Arithmetic::Move, 1, 0);
+    code.store_stack_wide(to, 1);
+    code.store_stack_wide(to + 8, 1);
+    if !is_known {
+        return;
+    }
+    if !ipv6 {
+        code.load_stack(1, from);
+        code.turn_bytes(1, 32);
+        code.set_wide(2, 0xFFFF_0000_0000);
+        code.combine(Arithmetic::Or, 1, 2);
+        code.store_stack_wide(to + 8, 1);
+        return;
+    }
+    for half in [0, 8] {
+        code.load_stack(1, from + half);
+        code.turn_bytes(1, 32);
+        code.compute_wide(Arithmetic::ShiftLeft, 1, 32);
+        code.load_stack(2, from + half + 4);
+        code.turn_bytes(2, 32);
+        code.combine(Arithmetic::Or, 1, 2);
+        code.store_stack_wide(to + half, 1);
+    }
+}
+
 /// The program of TCP's operations.
-fn operations(ring: &Descriptor, tells_process: bool) -> Vec<u64> {
+fn operations(ring: &Descriptor, tells_process: bool, tells_connect: bool) -> Vec<u64> {
     let mut code = Assembler::new();
     let (out, tells) = (code.label(), code.label());
     code.combine(Arithmetic::Move, CONTEXT, 1);
     for (operation, kind) in OF_OPERATIONS {
+        if kind == kind::CONNECT && !tells_connect {
+            // Told where it can be refused.
+            continue;
+        }
         let next = code.label();
         code.load_word(1, CONTEXT, OPERATION);
         code.jump_if(1, Relation::NotEqual, operation, next);

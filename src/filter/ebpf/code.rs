@@ -70,6 +70,7 @@ const DOUBLE: u8 = 0x18;
 const FROM_REGISTER: u8 = 0x08;
 const EXIT: u8 = 0x95;
 const CALL: u8 = 0x85;
+const TO_BIG_ENDIAN: u8 = 0xDC;
 /// In the place of a register: the number is a map's descriptor.
 const FROM_DESCRIPTOR: Register = 1;
 const STACK: Register = 10;
@@ -155,6 +156,11 @@ impl Assembler {
     /// Arithmetic of 64 bits between registers.
     pub(crate) fn combine(&mut self, operation: Arithmetic, destination: Register, source: Register) {
         self.push(CLASS_ARITHMETIC | FROM_REGISTER | operation as u8, destination, source, 0, 0);
+    }
+
+    /// Turns the bytes of a register's lowest bits round, from network order to the machine's or back.
+    pub(crate) fn turn_bytes(&mut self, register: Register, bits: u32) {
+        self.push(TO_BIG_ENDIAN, register, 0, 0, bits as i32);
     }
 
     /// A number of 64 bits into a register.

@@ -25,8 +25,92 @@ const LOOPBACK: u32 = 1 << 18;
 const IMPOSTOR: u32 = 1 << 19;
 const EVENT: u32 = 0xFF00;
 
+/// Where values come from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Loader<'a> {
+    /// A packet, seen from one side.
+    Packet(Vantage),
+    /// An event that was put together on the stack.
+    Event(&'a EventPlaces),
+}
+
+impl Loader<'_> {
+    /// Writes the load of a place; where the value is absent, the program goes on at `absent`.
+    pub(super) fn write(self, code: &mut Assembler, place: Place, absent: Label) -> Loaded {
+        match self {
+            Self::Packet(vantage) => write(code, place, vantage, absent),
+            Self::Event(places) => write_of_event(code, place, places),
+        }
+    }
+}
+
+/// Where on the stack the parts of a socket's event lie; numbers in the machine's order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EventPlaces {
+    /// The event's number.
+    pub(crate) event: u8,
+    pub(crate) is_ipv6: bool,
+    pub(crate) process_id: i16,
+    pub(crate) protocol: i16,
+    /// The endpoint's number, of 64 bits.
+    pub(crate) endpoint_id: i16,
+    /// Addresses as numbers of 128 bits, IPv4 mapped, the upper half first.
+    pub(crate) local_addr: i16,
+    pub(crate) remote_addr: i16,
+    pub(crate) local_port: i16,
+    pub(crate) remote_port: i16,
+}
+
+/// Words of the address record.
+const PROCESS_WORD: i32 = 32;
+const PORTS_WORD: i32 = 68;
+const PROTOCOL_WORD: i32 = 72;
+const ENDPOINT_WORD: i32 = 16;
+const LOCAL_ADDR_WORD: i32 = 36;
+/// The bit that tells an event's IP version beside its protocol.
+const EVENT_IPV6: u32 = 1 << 8;
+
+/// Writes the load of a part of an event.
+fn write_of_event(code: &mut Assembler, place: Place, places: &EventPlaces) -> Loaded {
+    match (place.load, place.offset) {
+        (Load::Address, FLAGS_WORD) => {
+            let wanted = (place.maximum() << place.shift) as u32;
+            if wanted & !EVENT != 0 {
+                return Loaded::Unknown;
+            }
+            return Loaded::Known((u32::from(places.event) << 8 & wanted) >> place.shift);
+        }
+        (Load::Address, PROCESS_WORD) => code.load_stack(0, places.process_id),
+        (Load::Address, PORTS_WORD) => {
+            code.load_stack(0, if place.shift == 0 { places.local_port } else { places.remote_port });
+        }
+        (Load::Address, PROTOCOL_WORD) => code.load_stack(0, places.protocol),
+        (Load::EventProtocol, _) => {
+            code.load_stack(0, places.protocol);
+            if places.is_ipv6 {
+                code.compute(Arithmetic::Or, 0, EVENT_IPV6);
+            }
+        }
+        (Load::WideAddress, offset) => {
+            let addr = if offset == LOCAL_ADDR_WORD { places.local_addr } else { places.remote_addr };
+            code.load_stack_wide(1, addr);
+            code.load_stack_wide(2, addr + 8);
+            return Loaded::Wide;
+        }
+        (Load::Wide64, ENDPOINT_WORD) => {
+            code.compute(Arithmetic::Move, 1, 0);
+            code.load_stack_wide(2, places.endpoint_id);
+            return Loaded::Wide;
+        }
+        // What such an event came from, it does not tell.
+        (Load::Wide64, _) => return Loaded::Known(0),
+        _ => return Loaded::Unknown,
+    }
+    Loaded::Narrow
+}
+
 /// Writes the load of a place; where the value is absent, the program goes on at `absent`.
-pub(super) fn write(code: &mut Assembler, place: Place, vantage: Vantage, absent: Label) -> Loaded {
+fn write(code: &mut Assembler, place: Place, vantage: Vantage, absent: Label) -> Loaded {
     let offset = place.offset;
     match place.load {
         Load::Header { transport: false } => code.load_packet(Width::Word, offset),

@@ -16,7 +16,6 @@
 //! | ifIdx inbound | unknown |
 //! | timestamp, random8, random16, random32 | unknown |
 //! | sets of more than 1,000 ranges | their largest gaps |
-#![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports, reason = "only Linux loads programs"))]
 mod code;
 mod head;
 mod listing;
@@ -28,8 +27,11 @@ mod tests;
 use super::optimise::decide;
 use super::program::{Class, end};
 use super::{Filter, Shared};
+pub(crate) use code::Label as CodeLabel;
 use code::Label;
 pub(crate) use code::{Arithmetic, Assembler, Relation};
+pub(crate) use load::EventPlaces;
+use load::Loader;
 use node::Nodes;
 
 /// The side of this host's stack that a program is made for.
@@ -91,11 +93,25 @@ impl Filter {
         [RANGES_MAX, FEW_RANGES, 1].into_iter().find_map(|ranges| self.ebpf_within(vantage, ranges))
     }
 
+    /// Writes the filter's questions about an outbound event of a socket: the program goes on at `accept` or `reject`, which the
+    /// caller places behind. Whether they are exact.
+    pub(crate) fn ask_event(&self, assembler: &mut Assembler, places: &EventPlaces) -> (bool, CodeLabel, CodeLabel) {
+        let Shared { tests, sets, layer, .. } = &*self.shared;
+        let (nodes, entries) = decide(tests, sets, *layer);
+        let outbound = Class::index(true, false, None);
+        let entry = entries.get(outbound).copied().unwrap_or(end::REJECT);
+        let mut nodes = Nodes::new(&nodes, Loader::Event(places), RANGES_MAX, assembler);
+        let label = nodes.label(entry);
+        assembler.jump(label);
+        nodes.write(assembler, [entry].into_iter());
+        (nodes.is_exact(), nodes.accept(), nodes.reject())
+    }
+
     fn ebpf_within(&self, vantage: Vantage, ranges_max: usize) -> Option<Ebpf> {
         let Shared { tests, sets, layer, .. } = &*self.shared;
         let (nodes, entries) = decide(tests, sets, *layer);
         let mut assembler = Assembler::new();
-        let mut nodes = Nodes::new(&nodes, vantage, ranges_max, &mut assembler);
+        let mut nodes = Nodes::new(&nodes, Loader::Packet(vantage), ranges_max, &mut assembler);
         let of_direction = |index: &usize| Class::from_index(*index).outbound == vantage.outbound;
         let classes: Vec<usize> = (0..Class::COUNT).filter(of_direction).collect();
         let goals: Vec<(usize, Label)> = classes

@@ -1,9 +1,8 @@
 //! The filter's questions: each loads a value and looks which of its ranges it lies in.
 use super::super::optimise::Node;
 use super::super::program::end;
-use super::Vantage;
 use super::code::{Arithmetic, Assembler, Label, Relation};
-use super::load::{Loaded, write as write_load};
+use super::load::{Loaded, Loader};
 use std::collections::BTreeSet;
 
 /// So few ranges are looked through one by one.
@@ -15,7 +14,7 @@ type Range = (u128, u128);
 /// The nodes of a filter's program, and where they lie in this one.
 pub(super) struct Nodes<'a> {
     all: &'a [Node],
-    vantage: Vantage,
+    loader: Loader<'a>,
     ranges_max: usize,
     /// Those that something leads to.
     labels: Vec<Option<Label>>,
@@ -25,13 +24,13 @@ pub(super) struct Nodes<'a> {
 }
 
 impl<'a> Nodes<'a> {
-    pub(super) fn new(nodes: &'a [Node], vantage: Vantage, ranges_max: usize, code: &mut Assembler) -> Self {
+    pub(super) fn new(nodes: &'a [Node], loader: Loader<'a>, ranges_max: usize, code: &mut Assembler) -> Self {
         let mut labels: Vec<_> = nodes.iter().map(|_| None).collect();
         for label in &mut labels {
             *label = Some(code.label());
         }
         let (accept, reject) = (code.label(), code.label());
-        Self { all: nodes, vantage, ranges_max, labels, accept, reject, is_exact: true }
+        Self { all: nodes, loader, ranges_max, labels, accept, reject, is_exact: true }
     }
 
     pub(super) const fn accept(&self) -> Label {
@@ -69,7 +68,7 @@ impl<'a> Nodes<'a> {
 
     fn write_node(&mut self, code: &mut Assembler, node: &Node) {
         let (success, failure) = (self.label(node.success), self.label(node.failure));
-        let loaded = write_load(code, node.place, self.vantage, failure);
+        let loaded = self.loader.write(code, node.place, failure);
         let ranges = node.accepted.as_slice();
         match loaded {
             Loaded::Unknown => {
