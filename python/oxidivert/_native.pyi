@@ -1053,9 +1053,9 @@ class FlowTable:
         """Counts a packet; whether a flow began with it. Fragments belong to no flow and are only counted."""
     def add_batch(self, batch: Batch, /) -> list[int]:
         """Counts the packets of a batch; the positions of those that a flow began with."""
-    def add_event(self, event: FlowEvent, /, time_ns: int | None = None) -> FlowRow | None:
-        """Takes an event of layer FLOW in; the row of the flow that it ends, None if it ends none. `time_ns` is when it happened, in
-        nanoseconds since the Unix epoch; without it, now.
+    def add_event(self, event: FlowEvent, /, time_ns: int | None = None) -> None:
+        """Takes an event of layer FLOW in. A flow that it ends stays until `prune`, since its last packets may be told of later.
+        `time_ns` is when it happened, in nanoseconds since the Unix epoch; without it, now.
         """
     def set_process(self, flow: Flow, process_id: int, /) -> bool:
         """Says which process a flow's local end belongs to, where no event does. False if the flow is unknown."""
@@ -1065,16 +1065,21 @@ class FlowTable:
         *,
         sort: Literal["rate", "bytes", "packets", "newest"] = "rate",
         now_ns: int | None = None,
+        silent: bool = True,
     ) -> list[FlowRow]:
         """The rows, those with the largest values first, `limit` at most. `sort`: "rate" (bytes a second), "bytes", "packets" or
-        "newest". `now_ns` is the moment that rates are told for; without it, that of the last packet or event.
+        "newest". `now_ns` is the moment that rates are told for; without it, that of the last packet or event. Flows without
+        packets, which only events told of, are left out without `silent`.
 
         A flow within this host has a row for each of its ends that an event told of.
         """
     def prune(self, now_ns: int, idle_seconds: float = 60.0) -> list[FlowRow]:
-        """Takes out connections that were closed, and flows that were silent for longer than `idle_seconds`, unless an event is to
-        tell of their end; their rows, oldest first. `now_ns` is the time, in nanoseconds since the Unix epoch.
+        """Takes out flows that ended more than a second ago, and those that were silent for longer than `idle_seconds`, unless an
+        event is to tell of their end; their rows, oldest first. `now_ns` is the time, in nanoseconds since the Unix epoch.
         """
+    @property
+    def begun(self) -> int:
+        """How many flows there have been so far."""
     @property
     def overflowed(self) -> int:
         """Packets and events of flows that found no room."""

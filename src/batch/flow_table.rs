@@ -77,6 +77,13 @@ struct Owner {
     process_id: u32,
     is_lower: bool,
     outbound: bool,
+    ended: bool,
+}
+
+impl Owner {
+    const fn is_same(&self, other: &Self) -> bool {
+        self.endpoint_id == other.endpoint_id && self.is_lower == other.is_lower
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -91,7 +98,7 @@ struct Entry {
     number: u64,
     /// The local end as the first packet or event tells it.
     first: Owner,
-    /// The ends that events told of and that have not ended; seldom more than one.
+    /// The ends that events told of; seldom more than one.
     owners: Vec<Owner>,
     /// Which ends of a TCP connection have sent their FIN.
     finished: [bool; 2],
@@ -124,8 +131,18 @@ impl Entry {
         self.last_ns = self.last_ns.max(time_ns);
     }
 
-    const fn has_ended(&self) -> bool {
+    /// Whether packets told of the end.
+    const fn is_closed(&self) -> bool {
         self.reset || self.finished[0] && self.finished[1]
+    }
+
+    /// Whether events are still to tell of its end.
+    fn is_owned(&self) -> bool {
+        self.owners.iter().any(|owner| !owner.ended)
+    }
+
+    fn has_ended(&self) -> bool {
+        !self.is_owned() && (self.is_closed() || !self.owners.is_empty())
     }
 
     fn note_end(&mut self, bytes: &[u8], layout: &Layout, is_lower: bool) {
@@ -166,7 +183,7 @@ impl Entry {
             packets_per_second: self.packet_rate * faded,
             started_ns: self.started_ns,
             last_ns: self.last_ns,
-            ended: self.has_ended(),
+            ended: owner.ended || self.is_closed(),
         }
     }
 
@@ -191,12 +208,22 @@ pub struct FlowTable {
     overflowed: u64,
     without_flow: u64,
     last_ns: i64,
+    /// Flows that ended and whose ports another one uses by now.
+    replaced: Vec<FlowRow>,
 }
 
 impl FlowTable {
     /// An empty table, which takes up so many flows at most.
     pub fn new(limit: usize) -> Self {
-        Self { entries: HashMap::new(), limit, begun: 0, overflowed: 0, without_flow: 0, last_ns: 0 }
+        Self {
+            entries: HashMap::new(),
+            limit,
+            begun: 0,
+            overflowed: 0,
+            without_flow: 0,
+            last_ns: 0,
+            replaced: Vec::new(),
+        }
     }
 
     /// How many flows there are.
@@ -207,6 +234,11 @@ impl FlowTable {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// How many flows there have been so far.
+    pub const fn begun(&self) -> u64 {
+        self.begun
     }
 
     /// Packets and events of flows that found no room.
@@ -226,7 +258,8 @@ impl FlowTable {
             return false;
         };
         let outbound = packet.address.outbound();
-        let first = Owner { endpoint_id: 0, process_id, is_lower: from_lower == outbound, outbound };
+        let is_lower = from_lower == outbound;
+        let first = Owner { endpoint_id: 0, process_id, is_lower, outbound, ended: false };
         let Some((entry, is_new)) = self.entry(key, first, time_ns) else { return false };
         entry.note_end(packet.bytes, packet.layout, from_lower);
         entry.count(from_lower, packet.layout.total_len(), time_ns);
@@ -236,11 +269,11 @@ impl FlowTable {
         is_new
     }
 
-    /// Takes an event of layer FLOW in; the row of the flow that it ends, if it ends one.
+    /// Takes an event of layer FLOW in. A flow that it ends stays for a moment, since its last packets may be told of later.
     ///
     /// A flow is known by its endpoint's number besides protocol, addresses and ports, so that an end which is told late does
     /// not end the next flow between the same ports.
-    pub fn add_event(&mut self, event: &Address, time_ns: i64) -> Option<FlowRow> {
+    pub fn add_event(&mut self, event: &Address, time_ns: i64) {
         let has_ports = matches!(event.protocol(), 6 | 17);
         let port = |port| if has_ports { port } else { 0 };
         let local = (address_of(event.local_addr()), port(event.local_port()));
@@ -251,16 +284,30 @@ impl FlowTable {
             process_id: event.process_id(),
             is_lower: local == key.ends()[0],
             outbound: event.outbound(),
+            ended: false,
         };
         match event.event() {
-            Some(Event::FlowEstablished) => {
-                let (entry, _) = self.entry(key, owner, time_ns)?;
-                entry.owners.retain(|other| other.endpoint_id != owner.endpoint_id || other.is_lower != owner.is_lower);
-                entry.owners.push(owner);
-                None
+            Some(Event::FlowEstablished) => self.begin(key, owner, time_ns),
+            Some(Event::FlowDeleted) => {
+                let Some(entry) = self.entries.get_mut(&key) else { return };
+                for other in entry.owners.iter_mut().filter(|other| other.is_same(&owner)) {
+                    other.ended = true;
+                    entry.last_ns = entry.last_ns.max(time_ns);
+                }
             }
-            Some(Event::FlowDeleted) => self.end(&key, &owner, time_ns),
-            _ => None,
+            _ => {}
+        }
+    }
+
+    fn begin(&mut self, key: FlowKey, owner: Owner, time_ns: i64) {
+        if self.entries.get(&key).is_some_and(|entry| entry.has_ended() && !entry.owners.is_empty())
+            && let Some(entry) = self.entries.remove(&key)
+        {
+            self.replaced.extend(entry.rows(&key, time_ns));
+        }
+        if let Some((entry, _)) = self.entry(key, owner, time_ns) {
+            entry.owners.retain(|other| !other.is_same(&owner));
+            entry.owners.push(owner);
         }
     }
 
@@ -272,26 +319,28 @@ impl FlowTable {
         })
     }
 
-    /// Takes out what is over: connections that were closed, and what was silent for longer than `idle_ns`, unless an event is to
-    /// tell of their end. Their rows, oldest first.
+    /// Takes out what is over: what ended a second ago or earlier, and what was silent for longer than `idle_ns`, unless an event
+    /// is to tell of its end. Their rows, oldest first.
     pub fn prune(&mut self, now_ns: i64, idle_ns: i64) -> Vec<FlowRow> {
-        let mut gone = Vec::new();
+        let mut gone: Vec<_> = self.replaced.drain(..).map(|row| (0, row)).collect();
         self.entries.retain(|key, entry| {
             let patience = if entry.has_ended() { LINGER_NS.min(idle_ns) } else { idle_ns };
-            let stays = !entry.owners.is_empty() || now_ns.saturating_sub(entry.last_ns) <= patience;
+            let stays = entry.is_owned() || now_ns.saturating_sub(entry.last_ns) <= patience;
             if !stays {
-                gone.push((entry.number, entry.row(key, &entry.first, now_ns)));
+                gone.extend(entry.rows(key, now_ns).map(|row| (entry.number, row)));
             }
             stays
         });
-        gone.sort_unstable_by_key(|(number, _)| *number);
+        gone.sort_by_key(|(number, _)| *number);
         gone.into_iter().map(|(_, row)| row).collect()
     }
 
-    /// The rows at a moment, the first `limit` of those sorted so; without a moment, that of the last packet or event.
-    pub fn rows(&self, now_ns: Option<i64>, sort_by: SortBy, limit: usize) -> Vec<FlowRow> {
+    /// The rows at a moment, the first `limit` of those sorted so; without a moment, that of the last packet or event. Those
+    /// without packets only `with_silent`.
+    pub fn rows(&self, now_ns: Option<i64>, sort_by: SortBy, limit: usize, with_silent: bool) -> Vec<FlowRow> {
         let now_ns = now_ns.unwrap_or(self.last_ns);
-        let mut ranked: Vec<_> = self.entries.iter().map(|item| (rank(item.1, sort_by, now_ns), item)).collect();
+        let shown = self.entries.iter().filter(|(_, entry)| with_silent || entry.total().packets > 0);
+        let mut ranked: Vec<_> = shown.map(|item| (rank(item.1, sort_by, now_ns), item)).collect();
         let order = |one: &(Rank, _), other: &(Rank, _)| other.0.0.total_cmp(&one.0.0).then(other.0.1.cmp(&one.0.1));
         if limit < ranked.len() {
             // Only what is shown is sorted.
@@ -314,19 +363,6 @@ impl FlowTable {
         }
         let number = self.begun;
         Some((self.entries.entry(key).or_insert_with(|| Entry::new(first, time_ns, number)), is_new))
-    }
-
-    fn end(&mut self, key: &FlowKey, owner: &Owner, time_ns: i64) -> Option<FlowRow> {
-        let entry = self.entries.get_mut(key)?;
-        let is_ended = |other: &Owner| other.endpoint_id == owner.endpoint_id && other.is_lower == owner.is_lower;
-        let place = entry.owners.iter().position(is_ended)?;
-        let ended = entry.owners.remove(place);
-        entry.last_ns = entry.last_ns.max(time_ns);
-        let row = FlowRow { ended: true, ..entry.row(key, &ended, time_ns) };
-        if entry.owners.is_empty() {
-            self.entries.remove(key);
-        }
-        Some(row)
     }
 }
 

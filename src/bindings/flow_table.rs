@@ -63,12 +63,11 @@ impl PyFlowTable {
         Ok(new)
     }
 
-    /// Takes an event of layer FLOW in; the row of the flow that it ends, None if it ends none. `time_ns` is when it happened, in
-    /// nanoseconds since the Unix epoch; without it, now.
+    /// Takes an event of layer FLOW in. A flow that it ends stays until `prune`, since its last packets may be told of later.
+    /// `time_ns` is when it happened, in nanoseconds since the Unix epoch; without it, now.
     #[pyo3(signature = (event, /, time_ns=None))]
-    fn add_event(&self, event: &PyFlowEvent, time_ns: Option<i64>) -> Option<PyFlowRow> {
-        let row = self.lock().add_event(event.record(), time_ns.unwrap_or_else(now_ns));
-        row.map(|row| PyFlowRow { row })
+    fn add_event(&self, event: &PyFlowEvent, time_ns: Option<i64>) {
+        self.lock().add_event(event.record(), time_ns.unwrap_or_else(now_ns));
     }
 
     /// Says which process a flow's local end belongs to, where no event does. False if the flow is unknown.
@@ -78,24 +77,31 @@ impl PyFlowTable {
     }
 
     /// The rows, those with the largest values first, `limit` at most. `sort`: "rate" (bytes a second), "bytes", "packets" or
-    /// "newest". `now_ns` is the moment that rates are told for; without it, that of the last packet or event.
+    /// "newest". `now_ns` is the moment that rates are told for; without it, that of the last packet or event. Flows without
+    /// packets, which only events told of, are left out without `silent`.
     ///
     /// A flow within this host has a row for each of its ends that an event told of.
-    #[pyo3(signature = (limit=None, *, sort="rate", now_ns=None))]
-    fn rows(&self, limit: Option<usize>, sort: &str, now_ns: Option<i64>) -> PyResult<Vec<PyFlowRow>> {
+    #[pyo3(signature = (limit=None, *, sort="rate", now_ns=None, silent=true))]
+    fn rows(&self, limit: Option<usize>, sort: &str, now_ns: Option<i64>, silent: bool) -> PyResult<Vec<PyFlowRow>> {
         let sort_by = SORTS.iter().find(|(name, _)| *name == sort).map(|(_, sort_by)| *sort_by).ok_or_else(|| {
             PyValueError::new_err(format!("sort is 'rate', 'bytes', 'packets' or 'newest', not {sort:?}"))
         })?;
-        let rows = self.lock().rows(now_ns, sort_by, limit.unwrap_or(usize::MAX));
+        let rows = self.lock().rows(now_ns, sort_by, limit.unwrap_or(usize::MAX), silent);
         Ok(rows.into_iter().map(|row| PyFlowRow { row }).collect())
     }
 
-    /// Takes out connections that were closed, and flows that were silent for longer than `idle_seconds`, unless an event is to
-    /// tell of their end; their rows, oldest first. `now_ns` is the time, in nanoseconds since the Unix epoch.
+    /// Takes out flows that ended more than a second ago, and those that were silent for longer than `idle_seconds`, unless an
+    /// event is to tell of their end; their rows, oldest first. `now_ns` is the time, in nanoseconds since the Unix epoch.
     #[pyo3(signature = (now_ns, idle_seconds=60.0))]
     fn prune(&self, now_ns: i64, idle_seconds: f64) -> Vec<PyFlowRow> {
         let idle_ns = (idle_seconds.max(0.0) * 1e9) as i64;
         self.lock().prune(now_ns, idle_ns).into_iter().map(|row| PyFlowRow { row }).collect()
+    }
+
+    /// How many flows there have been so far.
+    #[getter]
+    fn begun(&self) -> u64 {
+        self.lock().begun()
     }
 
     /// Packets and events of flows that found no room.

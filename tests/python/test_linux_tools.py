@@ -309,9 +309,81 @@ def test_a_missing_right_is_one_line_with_advice() -> None:
         assert done.stderr.count("\n") == 1
 
 
-def has_reflect() -> bool:
-    try:
-        od.open(layer=od.Layer.REFLECT, flags=od.Flag.SNIFF | od.Flag.RECV_ONLY).close()
-    except od.DivertError:
-        return False
-    return True
+@in_namespace
+def test_flowtrack_names_the_program_of_a_flow() -> None:
+    with peer() as other, nginx(other) as pages:
+        (pages / "page").write_bytes(bytes(20_000))
+        with running("flowtrack", "tcp", "--json", "--limit", "1", wait=False) as tool:
+            time.sleep(1)
+            assert len(curl("http://10.9.0.2/page").stdout) == 20_000
+            assert tool.process.wait(10) == 0
+            (flow,) = objects(tool.text(tool.out))
+        assert flow["ended"]
+        assert os.path.basename(flow["program"]) == "curl"
+        assert (flow["remote_addr"], flow["remote_port"]) == ("10.9.0.2", 80)
+        assert 20_000 < flow["bytes_received"] < 23_000
+
+
+@in_namespace
+def test_socketdump_tells_what_curl_does() -> None:
+    with peer() as other, nginx(other), running("socketdump", "remotePort == 80", "--json", wait=False) as tool:
+        time.sleep(1)
+        assert curl("http://10.9.0.2/").returncode == 0
+        time.sleep(0.3)
+        out, _ = tool.end()
+    shown = [one for one in objects(out) if one["remote_addr"] == "10.9.0.2"]
+    assert [one["event"] for one in shown] == ["connect", "close"]
+    assert {os.path.basename(one["program"]) for one in shown} == {"curl"}
+    assert len({one["endpoint_id"] for one in shown}) == 1
+
+
+@in_namespace
+def test_ctl_lists_handles_of_other_processes() -> None:
+    with running("netfilter", "udp.DstPort == 9", "--priority", "77") as tool:
+        done = subprocess.run(
+            [sys.executable, "-m", "oxidivert", "ctl", "list", "--json"], capture_output=True, text=True
+        )
+        (shown,) = objects(done.stdout)
+    assert done.returncode == 0
+    assert shown["process_id"] == tool.process.pid
+    assert (shown["layer"], shown["priority"], shown["flags"]) == ("NETWORK", 77, [])
+    assert shown["filter"] == str(od.Filter("udp.DstPort == 9"))
+    assert shown["program"] == os.path.realpath(sys.executable)
+    assert shown["sha256"] == hashlib.sha256(Path(sys.executable).read_bytes()).hexdigest()
+    assert -30 < shown["opened_seconds"] < 0
+
+
+@in_namespace
+def test_ctl_watch_tells_of_handles_as_they_come_and_go() -> None:
+    with running("ctl", "watch", "--json", wait=False) as tool:
+        time.sleep(1)
+        with running("netfilter", "udp.DstPort == 9"):
+            time.sleep(0.5)
+        time.sleep(0.8)
+        out, _ = tool.end()
+    assert [(one["event"], one["layer"]) for one in objects(out)] == [("open", "NETWORK"), ("close", "NETWORK")]
+
+
+@in_namespace
+def test_ctl_kill_ends_another_process_and_its_traffic_flows_again() -> None:
+    with peer() as other, nginx(other), running("netfilter", "outbound and tcp.DstPort == 80") as tool:
+        assert curl("http://10.9.0.2/").returncode == CURL_REFUSED
+        command = [sys.executable, "-m", "oxidivert", "ctl", "kill", "layer == NETWORK", "--yes", "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        (shown,) = objects(done.stdout)
+        assert (shown["event"], shown["process_id"]) == ("kill", tool.process.pid)
+        assert objects(done.stderr)[0]["left"] == 0
+        assert tool.process.wait(5) == -signal.SIGKILL
+        assert curl("http://10.9.0.2/").stdout == "<p>the true page</p>\n"
+        assert tables() == 0
+
+
+@in_namespace
+def test_ctl_uninstall_leaves_nothing() -> None:
+    with running("passthru", "tcp"), running("netfilter", "udp"):
+        command = [sys.executable, "-m", "oxidivert", "ctl", "uninstall", "--yes"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert [line.split()[0] for line in done.stdout.splitlines()] == ["KILL", "KILL"]
+        assert tables() == 0

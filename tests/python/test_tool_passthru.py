@@ -8,7 +8,7 @@ import pathlib
 import oxidivert as od
 import pytest
 from oxidivert.cli import cli
-from samples import EACH_PROTOCOL, pcap, tcp
+from samples import EACH_PROTOCOL, pcap, read_pcap, tcp
 from tools_support import Bench, bench, inject, objects
 
 __all__ = ["bench"]
@@ -59,6 +59,23 @@ def test_a_batch_holds_no_more_than_asked_for(
         fills[batch] = json.loads(capsys.readouterr().out)["packets_per_batch"]
     assert (fills[1], fills[10]) == (1, 10)
     assert 10 < fills[255] <= 255
+
+
+@pytest.mark.parametrize("way", ["batch", "callback", "loop"])
+def test_an_edit_is_the_same_each_way(way: str, tmp_path: pathlib.Path) -> None:
+    source, out = tmp_path / "in.pcap", tmp_path / "out.pcap"
+    source.write_bytes(pcap(list(EACH_PROTOCOL.values())))
+    arguments = ["--way", way, "--ttl", "9", "--read", str(source), "--write", str(out), "--quiet"]
+    assert cli("passthru", *arguments) == 0
+    for before, after in zip(EACH_PROTOCOL.values(), read_pcap(out.read_bytes()), strict=True):
+        packet = od.Packet(after)
+        assert packet.checksums_valid
+        assert (packet.ipv4.ttl if packet.ipv4 else packet.ipv6 and packet.ipv6.hop_limit) == 9
+        if packet.ipv4:
+            packet.ipv4.ttl = 64
+        elif packet.ipv6:
+            packet.ipv6.hop_limit = 64
+        assert bytes(packet) == before
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import socket
 from typing import Self
 
 import oxidivert as od
@@ -13,6 +14,11 @@ from tools_support import Bench, Done, bench, inject
 __all__ = ["bench"]
 
 WATCH = od.Flag.SNIFF | od.Flag.RECV_ONLY
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 def facts(done: Done) -> tuple[od.Layer, int, od.Flag]:
@@ -62,6 +68,17 @@ def test_webfilter(bench: Bench, tmp_path: pathlib.Path) -> None:
     assert not filter.matches(request, od.Address(loopback=True))
     assert not filter.matches(tcp(), outbound)
     assert not filter.matches(tcp(b"x", dst_port=81), outbound)
+
+
+def test_streamdump(bench: Bench) -> None:
+    """Ended by the time, since a proxy without packets has nothing to count."""
+    done = bench.during(lambda engine: None, "streamdump", "80", "--proxy-port", str(free_port()), "--duration", "0.5")
+    assert facts(done) == (od.Layer.NETWORK, 123, od.Flag(0))
+    filter = done.opened.filter  # type: ignore[union-attr]
+    assert filter is not None
+    assert filter.matches(tcp(), od.Address())
+    assert not filter.matches(tcp(), od.Address(loopback=True))
+    assert not filter.matches(udp(), od.Address())
 
 
 def test_flowtrack(bench: Bench) -> None:

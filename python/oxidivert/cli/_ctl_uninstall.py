@@ -7,7 +7,10 @@ import subprocess
 import sys
 import time
 
+from .. import _native
 from ._ctl_kill import add_confirmation, kill
+from ._driver_stop import stop
+from ._driver_uninstall import remove_service
 from ._errors import DONE, NO_MATCH, CommandError
 from ._session import Session, add_session, tool_parser
 
@@ -18,7 +21,8 @@ The right way to be rid of a driver is to uninstall the program that brought it:
 nothing is installed, and what a crashed program left is taken away. Exits with 1 if something is left.
 """
 
-_SERVICES = ("WinDivert", "WinDivert1.4", "WinDivert1.3", "WinDivert1.2", "WinDivert1.1", "WinDivert1.0")
+#: The services of WinDivert 1.x, which programs that old leave behind.
+_OLD_SERVICES = ("WinDivert1.4", "WinDivert1.3", "WinDivert1.2", "WinDivert1.1", "WinDivert1.0")
 #: What the service manager answers and what counts as done: it is not active, is to be deleted already, is not there.
 _NOT_ACTIVE, _MARKED_FOR_DELETE, _ABSENT = 1062, 1072, 1060
 _STOP_SECONDS = 5.0
@@ -42,16 +46,27 @@ def execute(options: argparse.Namespace) -> int:
         if left:
             return NO_MATCH
         if sys.platform == "win32" and session.is_system:
-            removed = [name for name in _SERVICES if _remove(name)]
-            for name in removed:
-                session.emit(
-                    lambda name=name: {"type": "uninstall", "service": name}, lambda name=name: _line(session, name)
-                )
+            for name in _remove_all():
+                record: dict[str, object] = {"type": "uninstall", "service": name}
+                _print(session, name, record)
     return session.code
 
 
-def _line(session: Session, name: str) -> str:
-    return f"{session.style.paint('green', 'UNINSTALL')} {name}"
+def _print(session: Session, name: str, record: dict[str, object]) -> None:
+    session.emit(lambda: record, lambda: f"{session.style.paint('green', 'UNINSTALL')} {name}")
+
+
+def _remove_all() -> list[str]:
+    """Stops and removes the services that there are; their names."""
+    removed = ["WinDivert"] if stop() else []
+    deadline = time.monotonic() + _STOP_SECONDS
+    while _native._driver_inventory()[0]:
+        # It stops once the last process has gone, which may take its time.
+        if time.monotonic() >= deadline:
+            raise CommandError("the driver does not stop; see 'oxidivert driver status' for what holds it")
+        time.sleep(0.1)
+    remove_service()
+    return removed + [name for name in _OLD_SERVICES if _remove(name)]
 
 
 def _remove(name: str) -> bool:

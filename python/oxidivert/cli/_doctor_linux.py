@@ -6,10 +6,11 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import oxidivert as od
 
-from ._findings import Finding, State
+from ._findings import Finding
 
 #: The bits of capabilities that matter, by their names.
 CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21, "CAP_BPF": 39}
@@ -46,7 +47,7 @@ def check_rights() -> Iterator[Finding]:
             "CAP_SYS_PTRACE": "without it packet.process does not find other users' programs",
             "CAP_SYS_ADMIN": "only needed for FLOW and SOCKET where no cgroup2 is mounted",
         }[name]
-        state: State = "ok" if has else ("problem" if needed else "note")
+        state: Literal["ok", "note", "problem"] = "ok" if has else ("problem" if needed else "note")
         yield Finding(name, state, "there" if has else "missing", "" if has else advice)
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, TypeAlias
-
-State: TypeAlias = Literal["ok", "note", "problem"]
+from typing import Literal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,7 +11,7 @@ class Finding:
     """One thing that was looked at."""
 
     name: str
-    state: State
+    state: Literal["ok", "note", "problem"]
     text: str
     #: What to do about it; empty if nothing.
     advice: str = ""

@@ -32,11 +32,13 @@ class FlowScreen:
         *,
         sort: Literal["rate", "bytes", "packets", "newest"] = "rate",
         interval: float = 0.25,
+        silent: bool = True,
     ) -> None:
         self._table = table
         self._programs = programs
         self._sort = sort
         self._interval = interval
+        self._silent = silent
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._draw, name="oxidivert-screen", daemon=True)
 
@@ -58,10 +60,14 @@ class FlowScreen:
         console = Console(highlight=False)
         try:
             with Live(console=console, screen=True, auto_refresh=False) as live:
+                due = time.monotonic()
                 while True:
-                    rows = self._table.rows(console.height, sort=self._sort, now_ns=time.time_ns())
+                    now_ns = time.time_ns()
+                    rows = self._table.rows(console.height, sort=self._sort, now_ns=now_ns, silent=self._silent)
                     live.update(screen_of(rows, self._programs, console.width, console.height), refresh=True)
-                    if self._stop.wait(self._interval):
+                    # What drawing takes counts, so that the interval is kept.
+                    due = max(due + self._interval, time.monotonic())
+                    if self._stop.wait(due - time.monotonic()):
                         return
         except OSError:
             # The terminal went away; the work goes on.

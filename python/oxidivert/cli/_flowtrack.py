@@ -30,6 +30,9 @@ _BATCH = 255
 # Where no event tells of an end, silence does.
 _IDLE_SECONDS = 60.0
 _PRUNE_SECONDS = 1.0
+# A look-up may take milliseconds.
+_LOOKUPS_PER_PRUNE = 20
+_NOT_SUPPORTED = 50
 _SORTS = ("rate", "bytes", "packets", "newest")
 
 
@@ -56,12 +59,19 @@ def execute(options: argparse.Namespace) -> int:
     with Session(options) as session:
         tracker = Tracker(session)
         if is_screen:
-            with FlowScreen(tracker.table, tracker.programs, sort=options.sort, interval=options.interval):
+            screen = FlowScreen(
+                tracker.table,
+                tracker.programs,
+                sort=options.sort,
+                interval=options.interval,
+                silent=tracker.shows_silent,
+            )
+            with screen:
                 tracker.run()
         else:
             tracker.run()
         tracker.finish(prints_rows=not is_screen)
-        session.summary = {"flows": tracker.flows, "packets": tracker.packets}
+        session.summary = {"flows": tracker.table.begun, "packets": tracker.packets}
         if tracker.table.overflowed:
             session.summary["not_counted"] = tracker.table.overflowed
     return session.code
@@ -75,30 +85,24 @@ class Tracker:
         self.table = od.FlowTable()
         self.programs = Programs()
         self.packets = 0
-        self.flows = 0
+        #: Whether flows without packets belong to what is asked for: a filter is one of packets.
+        self.shows_silent = session.options.filter.strip() == "true"
+        self._lookups = 0
         self._pruned = 0.0
-        self._lock = threading.Lock()
 
     def run(self) -> None:
         """Feeds the table until the session ends."""
         watcher = self._start_watching()
         flags = od.Flag.SNIFF | od.Flag.RECV_ONLY
         handle = self.session.open(self.session.options.filter, flags=flags)
-        # What the system does not tell by events is looked up, once a flow.
-        looks_up = self.session.is_live and watcher is None
         try:
-            while True:
+            while not (self.session.is_live and self.session.stopping.is_set()):
                 batch = handle.recv_batch(_BATCH, timeout=_PRUNE_SECONDS)
                 self.packets += len(batch)
                 new = self.table.add_batch(batch)
-                self.flows += len(new)
-                if looks_up:
-                    for position in new:
-                        self._look_up(batch[position])
                 if self.session.is_live:
+                    self._look_up(batch, new)
                     self._prune()
-                if self.session.stopping.is_set() and self.session.is_live:
-                    break
         except od.HandleShutdownError:
             pass
         if watcher:
@@ -106,10 +110,9 @@ class Tracker:
 
     def finish(self, *, prints_rows: bool) -> None:
         """Tells of the flows that are left."""
-        if not prints_rows:
-            return
-        for row in self.table.rows(sort=self.session.options.sort):
-            self._print(row)
+        if prints_rows:
+            for row in self.table.rows(sort=self.session.options.sort, silent=self.shows_silent):
+                self._print(row)
 
     def _start_watching(self) -> threading.Thread | None:
         """Takes events in on a thread of its own; None where the system has none."""
@@ -120,7 +123,7 @@ class Tracker:
             # Every flow's events are wanted: the packets' filter may be one that events have no fields for.
             handle = self.session.open("true", layer=od.Layer.FLOW, flags=flags)
         except od.DivertError as error:
-            if error.code != 50:
+            if error.code != _NOT_SUPPORTED:
                 raise
             return None
         thread = threading.Thread(target=self._watch, args=(handle,), name="oxidivert-flows", daemon=True)
@@ -128,35 +131,33 @@ class Tracker:
         return thread
 
     def _watch(self, handle: od.Handle[od.FlowEvent]) -> None:
-        matches_all = self.session.options.filter.strip() == "true"
         with suppress(od.HandleClosedError):
             for event in handle:
+                self.table.add_event(event)
                 if event.event == od.Event.FLOW_ESTABLISHED:
-                    self.flows += matches_all
                     # Asked now, while the process lives.
                     self.programs.path(event.process_id)
-                ended = self.table.add_event(event)
-                if ended is not None:
-                    self._ended(ended)
 
-    def _look_up(self, packet: od.Packet) -> None:
-        process = packet.process
-        if process is not None and packet.flow is not None:
-            self.table.set_process(packet.flow, process.pid)
-            self.programs.path(process.pid)
+    def _look_up(self, batch: od.Batch, new: list[int]) -> None:
+        """Asks for the processes of flows that no event told of: those that are older than this command."""
+        for position in new[: _LOOKUPS_PER_PRUNE - self._lookups]:
+            self._lookups += 1
+            packet = batch[position]
+            process = packet.process
+            if process is not None and packet.flow is not None:
+                self.table.set_process(packet.flow, process.pid)
+                self.programs.path(process.pid)
 
     def _prune(self) -> None:
         now = time.monotonic()
-        if now - self._pruned >= _PRUNE_SECONDS:
-            self._pruned = now
-            for row in self.table.prune(time.time_ns(), _IDLE_SECONDS):
-                self._ended(row)
-
-    def _ended(self, row: od.FlowRow) -> None:
-        with self._lock:
-            if self.session.options.json:
-                self._print(row)
-            self.session.count()
+        if now - self._pruned < _PRUNE_SECONDS:
+            return
+        self._pruned, self._lookups = now, 0
+        for row in self.table.prune(time.time_ns(), _IDLE_SECONDS):
+            if self.shows_silent or row.packets_sent or row.packets_received:
+                if self.session.options.json:
+                    self._print(row)
+                self.session.count()
 
     def _print(self, row: od.FlowRow) -> None:
         self.session.emit(lambda: self._record(row), lambda: line_of(row, self.programs, self.session.style))

@@ -33,6 +33,12 @@ def parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--batch", metavar="N", type=bounded(1, 255), default=64, help="packets a batch (default: 64)")
     parser.add_argument("--workers", metavar="N", type=bounded(1, 64), default=1, help="threads (default: 1)")
     parser.add_argument("--way", choices=list(_WAYS), default="batch", help="how (default: batch)")
+    parser.add_argument(
+        "--ttl",
+        metavar="N",
+        type=bounded(0, 255),
+        help="set the TTL or hop limit of each packet, to see what an edit costs",
+    )
     return parser
 
 
@@ -79,12 +85,17 @@ class Turns:
 
 
 def _by_batches(session: Session, handle: od.Handle[od.Packet], turns: Turns) -> None:
+    ttl: int | None = session.options.ttl
+
     def work() -> None:
         count = 0
         try:
             while True:
                 batch = handle.recv_batch(_limit(session))
                 count += 1
+                if ttl is not None:
+                    batch.set_column("ip.TTL", ttl, batch.matches("ip"))
+                    batch.set_column("ipv6.HopLimit", ttl, batch.matches("ipv6"))
                 _send(session, handle, batch)
                 if session.options.limit:
                     for _ in range(len(batch)):
@@ -118,21 +129,33 @@ def _send(session: Session, handle: od.Handle[od.Packet], batch: od.Batch) -> No
 
 
 def _by_callback(session: Session, handle: od.Handle[od.Packet], _turns: Turns) -> None:
-    limited = bool(session.options.limit)
-
-    def nothing(_packet: od.Packet) -> None:
-        if limited:
-            session.count()
-
-    handle.run(nothing, batch=session.options.batch, workers=session.options.workers)
+    handle.run(_visit(session), batch=session.options.batch, workers=session.options.workers)
 
 
 def _by_loop(session: Session, handle: od.Handle[od.Packet], _turns: Turns) -> None:
-    limited = bool(session.options.limit)
+    visit = _visit(session)
     for packet in handle:
+        visit(packet)
         handle.send(packet)
-        if limited:
+
+
+def _visit(session: Session) -> Callable[[od.Packet], None]:
+    """What is done with each packet: nothing at all, unless more was asked for."""
+    ttl: int | None = session.options.ttl
+
+    def nothing(_packet: od.Packet) -> None:
+        pass
+
+    def edit(packet: od.Packet) -> None:
+        if ttl is not None:
+            if packet.ipv4 is not None:
+                packet.ipv4.ttl = ttl
+            elif packet.ipv6 is not None:
+                packet.ipv6.hop_limit = ttl
+        if session.options.limit:
             session.count()
+
+    return nothing if ttl is None and session.options.limit is None else edit
 
 
 _WAYS: dict[str, Callable[[Session, od.Handle[od.Packet], Turns], None]] = {

@@ -68,7 +68,7 @@ def execute(options: argparse.Namespace) -> int:
     with Session(options) as session:
         # Data of clients: nothing else can hold a request.
         handle = session.open(f"outbound and !loopback and tcp.PayloadLength > 0 and ({ports})")
-        if not options.quiet:
+        if not options.quiet and not options.json:
             for domain, path in added[:_ADDED_SHOWN_MAX]:
                 session.note(f"ADD {domain}/{path}")
             if len(added) > _ADDED_SHOWN_MAX:
