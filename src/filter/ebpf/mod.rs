@@ -16,7 +16,6 @@
 //! | ifIdx inbound | unknown |
 //! | timestamp, random8, random16, random32 | unknown |
 //! | sets of more than 1,000 ranges | their largest gaps |
-#![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports, reason = "only Linux loads programs"))]
 mod code;
 mod head;
 mod listing;
