@@ -1,4 +1,4 @@
-/* The yardstick: a loop over a packet queue with recvmmsg and all verdicts of a round in one send, and nothing else.
+/* The yardstick: a loop over a packet queue with recvmmsg and one verdict for all packets of a round, and nothing else.
  *
  *   loop QUEUE   binds the queue, says "ready", and accepts everything until it is killed
  */
@@ -52,7 +52,6 @@ static void configure(int fd, uint16_t kind, uint16_t other, const void *value, 
 int main(int count, char **arguments)
 {
     static char room[AT_ONCE][ROOM];
-    static struct verdict verdicts[AT_ONCE];
     struct mmsghdr messages[AT_ONCE];
     struct iovec vectors[AT_ONCE];
     struct sockaddr_nl address = {.nl_family = AF_NETLINK};
@@ -75,21 +74,21 @@ int main(int count, char **arguments)
             vectors[i] = (struct iovec){room[i], ROOM};
             messages[i] = (struct mmsghdr){.msg_hdr = {.msg_iov = &vectors[i], .msg_iovlen = 1}};
         }
-        int received = recvmmsg(fd, messages, AT_ONCE, MSG_WAITFORONE, NULL), answered = 0;
-        for (int i = 0; i < received; i++) {
-            struct nlmsghdr *frame = (struct nlmsghdr *)room[i];
-            struct nlattr *attribute = (struct nlattr *)((char *)NLMSG_DATA(frame) + sizeof(struct nfgenmsg));
-            if (frame->nlmsg_type != (NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET))
-                continue;
-            uint32_t id = ((struct nfqnl_msg_packet_hdr *)(attribute + 1))->packet_id;
-            verdicts[answered++] = (struct verdict){
-                .frame = {.nlmsg_len = sizeof(struct verdict), .nlmsg_flags = NLM_F_REQUEST,
-                          .nlmsg_type = NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_VERDICT},
-                .family = {.res_id = htons(queue)},
-                .attribute = {.nla_len = NLA_HDRLEN + sizeof(struct nfqnl_msg_verdict_hdr), .nla_type = NFQA_VERDICT_HDR},
-                .header = {.verdict = htonl(NF_ACCEPT), .id = id}};
-        }
-        if (answered)
-            send(fd, verdicts, answered * sizeof(struct verdict), 0);
+        int received = recvmmsg(fd, messages, AT_ONCE, MSG_WAITFORONE, NULL), last = -1;
+        for (int i = 0; i < received; i++)
+            if (((struct nlmsghdr *)room[i])->nlmsg_type == (NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET))
+                last = i;
+        if (last < 0)
+            continue;
+        /* It answers every packet up to this one. */
+        struct nlattr *attribute =
+            (struct nlattr *)((char *)NLMSG_DATA((struct nlmsghdr *)room[last]) + sizeof(struct nfgenmsg));
+        struct verdict verdict = {
+            .frame = {.nlmsg_len = sizeof verdict, .nlmsg_flags = NLM_F_REQUEST,
+                      .nlmsg_type = NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_VERDICT_BATCH},
+            .family = {.res_id = htons(queue)},
+            .attribute = {.nla_len = NLA_HDRLEN + sizeof verdict.header, .nla_type = NFQA_VERDICT_HDR},
+            .header = {.verdict = htonl(NF_ACCEPT), .id = ((struct nfqnl_msg_packet_hdr *)(attribute + 1))->packet_id}};
+        send(fd, &verdict, sizeof verdict, 0);
     }
 }
