@@ -7,13 +7,14 @@
 #   make fuzz    the fuzz targets, FUZZ_SECONDS (60) each, and how often each ran; needs rustup, for a nightly compiler
 #   make sanitize  the engine under ThreadSanitizer and loom, the Python tests under AddressSanitizer; needs rustup and gcc
 #   make bench   every benchmark beside its peer, and one table of ratios
+#   make bench-linux  floods and bulk transfers through live handles, beside a plain C loop; as root
 #   make wheel   the wheel that is published: dist/*-manylinux_2_17_x86_64.whl
 #   make clean   removes what the above made
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-windows lint lint-rust lint-python fuzz sanitize sanitize-thread sanitize-loom sanitize-address bench wheel clean
+.PHONY: demo test test-windows lint lint-rust lint-python fuzz sanitize sanitize-thread sanitize-loom sanitize-address bench bench-linux wheel clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -105,6 +106,11 @@ bench: $(VENV)/.installed-bench
 	  OXIDIVERT_LIBPCAP="$$(echo $(CURDIR)/$(VENV)/lib/python3*/site-packages/cypcap.libs/libpcap-*)" cargo bench --locked -- --noplot
 	$(BIN)/python -m pytest benches/python --benchmark-enable --benchmark-only --benchmark-json=build/bench.json
 	$(BIN)/python benches/report.py build/bench.json
+
+# Floods in namespaces of their own; needs root and what .ci/run installs, and iptables.
+bench-linux: $(VENV)/.installed-bench
+	$(BIN)/python benches/linux/race.py
+	$(BIN)/python benches/linux/bulk.py
 
 wheel: $(VENV)/.created
 	$(PIP) install 'maturin[zig]>=1.9.4,<2' auditwheel abi3audit

@@ -8,6 +8,7 @@ of its own. Prints the packets per second that arrived, the median of the rounds
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import statistics
 import subprocess
@@ -83,6 +84,11 @@ def main(rounds: int, seconds: str) -> None:
             ),
             "ours, SNIFF": lambda: flood(sender, seconds, [*python, SNIFF + "handle.run(lambda packet: None)"], False),
         }
+        if importlib.util.find_spec("netfilterqueue") is None:
+            del peers["NetfilterQueue"]
+            print(
+                "NetfilterQueue is left out: pip install NetfilterQueue (needs libnetfilter-queue-dev)", file=sys.stderr
+            )
         results: dict[str, list[float]] = {name: [] for name in peers}
         for _ in range(rounds):
             for name, run in peers.items():

@@ -338,6 +338,21 @@ def test_socketdump_tells_what_curl_does() -> None:
 
 
 @in_namespace
+def test_socketdump_refuses_connections() -> None:
+    with peer() as other, nginx(other):
+        block = ("socketdump", "--block", "event == CONNECT and remotePort == 80", "--json")
+        with running(*block, wait=False) as tool:
+            time.sleep(1)
+            assert curl("http://10.9.0.2/").returncode == CURL_REFUSED
+            time.sleep(0.3)
+            out, _ = tool.end()
+        shown = objects(out)[0]
+        assert (shown["event"], shown["remote_port"], shown["blocked"]) == ("connect", 80, True)
+        assert os.path.basename(shown["program"]) == "curl"
+        assert curl("http://10.9.0.2/").stdout == "<p>the true page</p>\n"
+
+
+@in_namespace
 def test_ctl_lists_handles_of_other_processes() -> None:
     with running("netfilter", "udp.DstPort == 9", "--priority", "77") as tool:
         done = subprocess.run(

@@ -220,7 +220,7 @@ def test_kill_asks_first(bench: Bench, others: list[int], monkeypatch: pytest.Mo
             return self.answer
 
     with od.open(priority=1, backend=bench.engine):
-        for answer in ("n\n", "\n", "", "maybe\n"):
+        for answer in ("n\n", "\n", "maybe\n"):
             monkeypatch.setattr(sys, "stdin", Terminal(answer))
             done = bench.run("ctl", "kill")
             assert (done.code, others) == (2, [])

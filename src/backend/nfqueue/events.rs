@@ -9,7 +9,7 @@
 //! | ACCEPT | a TCP connection that the other side asked for is there |
 //! | CLOSE | a socket goes that any of these was told of |
 //! | FLOW_ESTABLISHED | a TCP connection is there; the first datagram between a socket and another end |
-//! | FLOW_DELETED | the connection or the socket is closed |
+//! | FLOW_DELETED | the connection or the socket is closed, and its last packets are gone |
 use super::super::{Error, ErrorCode, OpenOptions};
 use super::fault::{fault, program_fault};
 use super::observed::{Feed, Observed, engine};
@@ -21,13 +21,15 @@ use crate::address::{Event, Flags, Layer};
 use crate::engine::{Connection, Engine, Flow};
 use crate::packet::field::array;
 use crate::packet::{Transport, is_loopback};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a wait for events lasts at most.
 const WAIT: Duration = Duration::from_secs(1);
+/// How long the end of a flow is told behind the event, so that copies of its last packets come first.
+const END_PAUSE: Duration = Duration::from_millis(30);
 /// The state of a TCP connection that is over.
 const STATE_CLOSED: u32 = 7;
 /// A TCP connection's protocol.
@@ -62,6 +64,8 @@ struct Sockets {
     namespace: u64,
     layer: Layer,
     known: HashMap<u64, Known>,
+    /// Flows whose end is still to be told, and when.
+    ending: VecDeque<(Instant, Flow)>,
     /// Who listens: the process and the socket, by the port.
     listeners: HashMap<u16, (u32, u64)>,
 }
@@ -82,13 +86,16 @@ pub(super) fn open(options: OpenOptions) -> Result<Observed, Error> {
     let registration = Registration::new(&options, engine.now());
     let registration = registration.map_err(|error| fault("adding a table to nftables", error))?;
     let layer = options.layer;
-    let sockets = Sockets { watch, namespace, layer, known: HashMap::new(), listeners: HashMap::new() };
+    let sockets =
+        Sockets { watch, namespace, layer, known: HashMap::new(), ending: VecDeque::new(), listeners: HashMap::new() };
     Observed::open(engine, options, Some(registration), sockets)
 }
 
 impl Feed for Sockets {
     fn feed(&mut self, engine: &Engine, ended: &Descriptor) {
-        if sys::wait_readable(&[ended, &self.watch.ring.descriptor], Some(WAIT)).is_err() {
+        let now = Instant::now();
+        let wait = self.ending.front().map_or(WAIT, |(due, _)| due.saturating_duration_since(now));
+        if sys::wait_readable(&[ended, &self.watch.ring.descriptor], Some(wait)).is_err() {
             std::thread::sleep(WAIT);
         }
         let mut records: Vec<Record> = Vec::new();
@@ -96,6 +103,11 @@ impl Feed for Sockets {
         records.retain(|record| record.namespace == self.namespace);
         for record in &records {
             self.note(engine, record);
+        }
+        while self.ending.front().is_some_and(|(due, _)| *due <= Instant::now())
+            && let Some((_, flow)) = self.ending.pop_front()
+        {
+            flow.end();
         }
     }
 }
@@ -151,9 +163,8 @@ impl Sockets {
             }
             kind::STATE if record.state == STATE_CLOSED => {
                 if let Some(known) = self.known.get_mut(&record.cookie) {
-                    for (_, flow) in known.flows.drain() {
-                        flow.end();
-                    }
+                    let due = Instant::now() + END_PAUSE;
+                    self.ending.extend(known.flows.drain().map(|(_, flow)| (due, flow)));
                 }
             }
             kind::RECEIVED => self.establish(engine, record, false),
@@ -230,9 +241,8 @@ impl Sockets {
     fn close(&mut self, engine: &Engine, cookie: u64) {
         let Some(known) = self.known.remove(&cookie) else { return };
         self.listeners.retain(|_, (_, listener)| *listener != cookie);
-        for flow in known.flows.into_values() {
-            flow.end();
-        }
+        let due = Instant::now() + END_PAUSE;
+        self.ending.extend(known.flows.into_values().map(|flow| (due, flow)));
         if self.layer == Layer::Socket && known.connection.local.is_some() {
             let mut connection = known.connection;
             if !known.is_connected {
