@@ -285,8 +285,10 @@ impl PyHandle {
         match self.receive_one(py, None) {
             Err(error)
                 if error.is_instance_of::<super::error::HandleShutdownError>(py)
-                    || error.is_instance_of::<super::error::HandleClosedError>(py) =>
+                    || error.is_instance_of::<super::error::HandleClosedError>(py)
+                    || self.core.is_closed() =>
             {
+                // Closed before, or while it waited: iteration ends silently either way.
                 Ok(None)
             }
             received => received,

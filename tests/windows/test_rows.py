@@ -10,7 +10,7 @@ from collections.abc import Callable
 import oxidivert as od
 import pytest
 from samples import tcp, udp
-from standin import STARTUP, Network
+from standin import SET_PARAM, STARTUP, Network
 from support import WATCH, address, fed, received, sent
 
 PACKETS = [udp(bytes([index])) for index in range(20)]
@@ -347,6 +347,21 @@ def test_a_filter_is_swapped_without_a_gap_and_in_order(network: Network) -> Non
         handle.send(udp(b"one"), od.Address())
         assert sent(network, new.number) == [udp(b"one")]
         assert handle.stats.received == 10
+
+
+def test_a_swap_that_fails_leaves_the_handle_as_it_was(network: Network) -> None:
+    with od.open("udp") as handle:
+        before = [seen.number for seen in network.mine()]
+        network.fail(SET_PARAM, 87)
+        assert code(lambda: handle.set_filter("tcp")) == 87
+        assert [seen.number for seen in network.mine()] == before
+        fed(network, PACKETS[:1])
+        assert received(handle, 1) == PACKETS[:1]
+        assert str(handle.filter) == "udp"
+        handle.shutdown(od.Shutdown.RECV)
+        # A swap does not bring an ended handle back.
+        handle.set_filter("udp.DstPort == 53")
+        assert code(lambda: handle.recv(timeout=5)) == 232
 
 
 def test_a_flow_bypasses_the_handle(network: Network) -> None:

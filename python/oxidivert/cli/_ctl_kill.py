@@ -72,17 +72,12 @@ def kill(session: Session, filter: str) -> list[Entry] | None:
 
 
 def _ask(printer: Printer, entries: list[Entry]) -> None:
-    nobody = CommandError("there is no terminal to ask on; add --yes to end these programs without a question")
     if not sys.stdin.isatty():
-        raise nobody
+        raise CommandError("there is no terminal to ask on; add --yes to end these programs without a question")
     for entry in entries:
         printer.show("OPEN", entry)
     print("end these programs? [y/N] ", end="", file=sys.stderr, flush=True)
-    answer = sys.stdin.readline()
-    if not answer:
-        # Windows takes its null device for a terminal.
-        raise nobody
-    if answer.strip().lower() not in ("y", "yes"):
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise CommandError("nothing was done")
 
 

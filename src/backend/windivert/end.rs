@@ -14,6 +14,7 @@ use crate::engine::{Statistics, verify_sending};
 use crate::filter::Filter;
 use crate::packet::FlowKey;
 use std::ffi::CString;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 /// The version that is told when the driver is not asked.
@@ -24,7 +25,6 @@ struct Lines {
     /// Received from until their last packet.
     draining: Vec<Arc<Line>>,
     current: Arc<Line>,
-    plan: Plan,
     is_closed: bool,
 }
 
@@ -40,7 +40,8 @@ pub(super) struct End {
     options: OpenOptions,
     lines: RwLock<Lines>,
     ledger: Mutex<Ledger>,
-    has_ended_sending: std::sync::atomic::AtomicBool,
+    has_ended_sending: AtomicBool,
+    has_ended_receiving: AtomicBool,
     swapping: Mutex<()>,
 }
 
@@ -49,13 +50,14 @@ impl End {
     pub(super) fn open(functions: &'static Functions, options: OpenOptions) -> Result<Self, Error> {
         let plan = Plan::new(&options)?;
         let current = start(functions, &options, &plan, None)?;
-        let lines = Lines { draining: Vec::new(), current, plan, is_closed: false };
+        let lines = Lines { draining: Vec::new(), current, is_closed: false };
         Ok(Self {
             functions,
             options,
             lines: RwLock::new(lines),
             ledger: Mutex::default(),
             has_ended_sending: false.into(),
+            has_ended_receiving: false.into(),
             swapping: Mutex::new(()),
         })
     }
@@ -69,7 +71,7 @@ impl End {
     }
 
     fn has_ended_sending(&self) -> bool {
-        self.has_ended_sending.load(std::sync::atomic::Ordering::Acquire)
+        self.has_ended_sending.load(Ordering::Acquire)
     }
 
     /// The line that is received from.
@@ -117,6 +119,19 @@ impl End {
         // Nothing was read or is pending on it.
         drop(device.close());
         sent.gone + more.gone
+    }
+
+    /// Sets a new line to what this handle was set to.
+    fn take_over(&self, line: &Line) -> Result<(), Error> {
+        for parameter in [Parameter::QueueLength, Parameter::QueueTime, Parameter::QueueSize] {
+            let value = self.parameter(parameter);
+            line.device().set_parameter(parameter, value)?;
+            line.with_intake(|intake| intake.set_parameter(parameter, value));
+        }
+        if self.has_ended_receiving.load(Ordering::Acquire) {
+            line.device().shutdown(Shutdown::Receive)?;
+        }
+        Ok(())
     }
 
     fn end(&self) -> Result<(), Error> {
@@ -229,8 +244,11 @@ impl Backend for End {
         if lines.is_closed {
             return;
         }
+        if how.ends_receiving() {
+            self.has_ended_receiving.store(true, Ordering::Release);
+        }
         if how.ends_sending() {
-            self.has_ended_sending.store(true, std::sync::atomic::Ordering::Release);
+            self.has_ended_sending.store(true, Ordering::Release);
         }
         for line in lines.all() {
             let selects = line.with_intake(|intake| intake.is_selective());
@@ -285,10 +303,11 @@ impl Backend for End {
             Arc::clone(&lines.current)
         };
         let line = start(self.functions, &options, &plan, Some(&before))?;
-        for parameter in [Parameter::QueueLength, Parameter::QueueTime, Parameter::QueueSize] {
-            let value = self.parameter(parameter);
-            line.device().set_parameter(parameter, value)?;
-            line.with_intake(|intake| intake.set_parameter(parameter, value));
+        if let Err(error) = self.take_over(&line) {
+            line.stop();
+            // What it could not be set to is told, and nothing was read on it.
+            drop(line.device().close());
+            return Err(error);
         }
         // Both take packets for a moment; from here on only the new one does, and it is what sends: the old one, which
         // comes below it, no longer sees that.
@@ -296,7 +315,6 @@ impl Backend for End {
         before.device().shutdown(Shutdown::Receive)?;
         let before = std::mem::replace(&mut lines.current, line);
         lines.draining.push(before);
-        lines.plan = plan;
         Ok(())
     }
 
