@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-from ._exceptions import HandleClosedError, HandleShutdownError
+from ._exceptions import DivertError
 from ._native import Batch, Handle
 
 T = TypeVar("T")
@@ -24,6 +24,8 @@ T = TypeVar("T")
 _PATIENCE = 0.1
 #: How long the thread stays when nobody waits, in seconds.
 _LINGER = 1.0
+#: How a receive fails when the handle is closed, was closed meanwhile, or is shut down.
+_ENDS = (6, 995, 232)
 #: So many packets are taken at once before other tasks have their turn.
 _TURN = 64
 
@@ -184,7 +186,9 @@ async def next_item(handle: Handle[T]) -> T:
     """The next packet of an iteration, which ends when the handle is closed or shut down."""
     try:
         item = await recv(handle, None)
-    except (HandleClosedError, HandleShutdownError):
+    except DivertError as error:
+        if error.code not in _ENDS:
+            raise
         raise StopAsyncIteration from None
     if item is None:
         raise StopAsyncIteration

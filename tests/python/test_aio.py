@@ -75,6 +75,18 @@ def test_iteration_ends_with_the_handle(engine: od.Engine) -> None:
     assert asyncio.run(main()) == list(range(200))
 
 
+def test_an_iteration_that_waits_ends_when_the_handle_is_closed(engine: od.Engine) -> None:
+    async def main() -> int:
+        handle = od.open("udp", backend=engine)
+        asyncio.get_running_loop().call_later(0.1, handle.close)
+        count = 0
+        async for _ in handle:
+            count += 1
+        return count
+
+    assert asyncio.run(main()) == 0
+
+
 def test_closing_wakes_all_who_wait(engine: od.Engine) -> None:
     async def main() -> list[object]:
         handle = od.open("udp", backend=engine)
