@@ -147,3 +147,21 @@ def test_a_failure_to_send_is_told_and_the_loop_goes_on(bench: Bench, monkeypatc
     delivered = [bytes(packet) for packet in bench.engine.delivered]
     assert 10 <= len(delivered) < 20
     assert delivered == PACKETS[20 - len(delivered) : 20]
+
+
+@pytest.mark.parametrize("way", ["batch", "callback", "loop"])
+def test_preloaded_packets_fill_the_queue_and_all_pass(
+    way: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "in.pcap"
+    source.write_bytes(pcap(PACKETS))
+    assert cli("passthru", "tcp", "--preload", "--read", str(source), "--way", way, "--json") == 0
+    (figures,) = objects(capsys.readouterr().out)
+    assert (figures["packets"], figures["sent"]) == (16_384, 16_384)
+
+
+def test_preload_goes_with_a_capture_that_is_read_only(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli("passthru", "--preload") == 2
+    assert "--preload goes with --read" in capsys.readouterr().err

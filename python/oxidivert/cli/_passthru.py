@@ -7,13 +7,17 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from itertools import cycle, islice
 
 import oxidivert as od
 
-from ._errors import DONE
-from ._input import add_filter, bounded
+from ._errors import DONE, CommandError
+from ._input import add_filter, bounded, open_replay
 from ._output import write_line
-from ._session import Session, add_session, tool_parser
+from ._session import QUEUE_MAX, Session, add_session, tool_parser
+
+#: What a packet takes of a queue's size besides its bytes, as with the driver.
+_OVERHEAD = 63
 
 SUMMARY = "Divert the packets that match and send them on unchanged: what diverting costs."
 
@@ -30,6 +34,12 @@ def parser(prog: str) -> argparse.ArgumentParser:
     parser = tool_parser(prog, SUMMARY, _ACCOUNT, examples)
     add_filter(parser)
     add_session(parser, capture="read and write")
+    parser.add_argument(
+        "--preload",
+        action="store_true",
+        help="with --read: have the packets in the queue of an engine first, repeated until it is full, so that the"
+        " figures are without what reading takes",
+    )
     parser.add_argument("--batch", metavar="N", type=bounded(1, 255), default=64, help="packets a batch (default: 64)")
     parser.add_argument("--workers", metavar="N", type=bounded(1, 64), default=1, help="threads (default: 1)")
     parser.add_argument("--way", choices=list(_WAYS), default="batch", help="how (default: batch)")
@@ -44,8 +54,11 @@ def parser(prog: str) -> argparse.ArgumentParser:
 
 def execute(options: argparse.Namespace) -> int:
     """Runs the command."""
+    packets = _preloaded(options) if options.preload else []
     with Session(options) as session:
         handle = session.open(options.filter)
+        if options.preload:
+            _queue(handle, options.backend, packets)
         session.show_rates(handle)
         turns = Turns()
         started = time.perf_counter()
@@ -69,6 +82,27 @@ def execute(options: argparse.Namespace) -> int:
             },
         )
     return session.code or DONE
+
+
+def _preloaded(options: argparse.Namespace) -> list[od.Packet]:
+    """The packets of the capture, as many as a queue takes; from here on the backend is an engine."""
+    if options.read is None or options.write is not None:
+        raise CommandError("--preload goes with --read, and without --write")
+    with od.open("true", flags=od.Flag.SNIFF, backend=open_replay(options.read, local=options.local)) as capture:
+        packets = list(islice(capture, QUEUE_MAX[0]))
+    options.read, options.backend = None, od.Engine()
+    return packets
+
+
+def _queue(handle: od.Handle[od.Packet], engine: od.Engine, packets: list[od.Packet]) -> None:
+    """Has the packets wait for the handle, again and again until its queue is full, and nothing come after them."""
+    handle.queue_length, handle.queue_time, handle.queue_size = length, _, size = QUEUE_MAX
+    for packet in islice(cycle(packets), length):
+        size -= len(packet) + _OVERHEAD
+        if size < 0:
+            break
+        engine.inject(packet, outbound=packet.address.outbound)
+    handle.shutdown(od.Shutdown.RECV)
 
 
 class Turns:
