@@ -181,14 +181,16 @@ impl Engine {
     /// 87 for flags, priority or filter that the driver refuses; what [`Settings::availability`] has it fail with
     /// otherwise.
     pub fn open(&self, options: OpenOptions) -> Result<Handle, Error> {
-        self.open_as(options, self.shared.settings.process_id)
+        self.open_as(options, self.shared.settings.process_id, None)
     }
 
-    /// Opens a handle as another process, for observers at layer REFLECT.
+    /// Opens a handle as another process, and as if that had been at another time, in ticks: for observers at layer REFLECT.
     #[expect(clippy::needless_pass_by_value, reason = "options are made for one handle")]
-    pub fn open_as(&self, options: OpenOptions, process_id: u32) -> Result<Handle, Error> {
+    pub fn open_as(&self, options: OpenOptions, process_id: u32, opened_at: Option<i64>) -> Result<Handle, Error> {
         let shared = &self.shared;
-        let (rank, bell) = shared.lock().open(&options, shared.settings, process_id, shared.ticker.now())?;
+        let mut state = shared.lock();
+        let now = shared.ticker.now();
+        let (rank, bell) = state.open(&options, shared.settings, process_id, opened_at.unwrap_or(now), now)?;
         Ok(Handle::new(Arc::clone(shared), rank, bell, options.layer, options.priority, options.flags))
     }
 

@@ -87,13 +87,14 @@ impl State {
         options: &OpenOptions,
         settings: Settings,
         process_id: u32,
+        opened_at: i64,
         now: i64,
     ) -> Result<(Rank, Arc<Bell>), Error> {
         self.verify(options)?;
         self.opened += 1;
         let rank = Rank::new(options.priority, self.opened);
         let captures = !options.flags.has(Flags::SEND_ONLY) || settings.send_only_captures;
-        let mut member = Member::new(options, captures, now, process_id);
+        let mut member = Member::new(options, captures, opened_at, process_id);
         if options.layer == Layer::Reflect {
             report_open_handles(self.ladders.subjects(), &mut member, now);
         } else {

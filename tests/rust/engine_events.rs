@@ -242,11 +242,13 @@ fn an_observer_is_told_of_what_its_filter_matches() {
     let by_process = reflect(&engine, "processId == 4711");
     let by_event = reflect(&engine, "event == CLOSE");
     let _own = open(&engine, "true", -5, DIVERT);
-    let other = engine.open_as(options("true", Layer::Flow, 3, WATCH), 4711).expect("it opens");
+    let other = engine.open_as(options("true", Layer::Flow, 3, WATCH), 4711, Some(12)).expect("it opens");
     other.close();
     assert_eq!(priorities(&receive(&by_priority)), [-5]);
     assert_eq!(priorities(&receive(&by_layer)), [3, 3]);
-    assert_eq!(priorities(&receive(&by_process)), [3, 3]);
+    let of_process = receive(&by_process);
+    assert_eq!(priorities(&of_process), [3, 3]);
+    assert!(of_process.records().iter().all(|record| record.address.reflect_timestamp() == 12));
     assert_eq!(priorities(&receive(&by_event)), [3]);
     let initial = reflect(&engine, "event == CLOSE");
     assert!(receive(&initial).is_empty());

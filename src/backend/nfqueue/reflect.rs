@@ -54,7 +54,8 @@ impl Tables {
 }
 
 fn stand_in(engine: &Engine, entry: &Entry) -> Option<Handle> {
-    engine.open_as(entry.options()?, entry.identity.process_id).ok()
+    let Identity { process_id, opened_at, .. } = entry.identity;
+    engine.open_as(entry.options()?, process_id, Some(opened_at)).ok()
 }
 
 impl Feed for Tables {
