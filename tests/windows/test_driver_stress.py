@@ -83,7 +83,7 @@ class Round:
             thread.start()
         time.sleep(self.random.uniform(0.05, 0.4))
         # What is fed after a shutdown is not taken; and Wine 8 crashes when a driver ends a read that is being
-        # cancelled, which test_rows.py has in slow motion.
+        # cancelled, which test_driver_rows.py has in slow motion.
         with self.feeding:
             self.end(self.random.choice(ENDS))
             self.is_over.set()
