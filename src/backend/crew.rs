@@ -142,7 +142,7 @@ impl Crew {
 
     /// What a worker takes its packets from.
     pub fn lane(&self, worker: usize) -> LaneSource<'_> {
-        LaneSource { crew: self, worker, numbers: Vec::new() }
+        LaneSource { crew: self, worker, numbers: Vec::new(), has_ended: false }
     }
 
     /// What was dealt and not handed out, in the order of its receipt; to be asked for when all workers have ended.
@@ -173,26 +173,43 @@ fn order_key(record: &Record, bytes: &[u8]) -> u64 {
     }
 }
 
-/// One worker's lane as its source.
+/// One worker's lane as its source. A worker that leaves it before its end stops the crew, however that comes: with an error,
+/// at a shutdown, by a panic. Else the dealer would wait for a lane that nobody empties.
 pub struct LaneSource<'a> {
     crew: &'a Crew,
     worker: usize,
     /// The order of the packets in hand.
     numbers: Vec<u64>,
+    has_ended: bool,
+}
+
+impl LaneSource<'_> {
+    fn end(&mut self) -> Received {
+        self.has_ended = true;
+        Received::Ended
+    }
+}
+
+impl Drop for LaneSource<'_> {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.crew.stop();
+        }
+    }
 }
 
 impl Source for LaneSource<'_> {
     fn next(&mut self, batch: &mut Batch) -> Result<Received, Error> {
-        let Self { crew, worker, numbers } = self;
-        let Some(filled) = crew.filled.get(*worker) else { return Ok(Received::Ended) };
+        let crew = self.crew;
+        let Some(filled) = crew.filled.get(self.worker) else { return Ok(self.end()) };
         let mut state = crew.lock();
-        numbers.clear();
+        self.numbers.clear();
         loop {
             let has_ended = state.has_ended;
-            let Some(lane) = state.lanes.get_mut(*worker) else { return Ok(Received::Ended) };
+            let Some(lane) = state.lanes.get_mut(self.worker) else { return Ok(self.end()) };
             lane.is_busy = false;
             if crew.is_stopped() {
-                return Ok(Received::Ended);
+                return Ok(self.end());
             }
             let count = lane.batch.len().min(crew.limit);
             if count > 0 {
@@ -200,13 +217,13 @@ impl Source for LaneSource<'_> {
                     batch.append_from(&lane.batch, index);
                 }
                 lane.batch.remove_front(count);
-                numbers.extend(lane.numbers.drain(..count));
+                self.numbers.extend(lane.numbers.drain(..count));
                 lane.is_busy = true;
                 crew.taken.notify_one();
                 return Ok(Received::Packets);
             }
             if has_ended {
-                return Ok(Received::Ended);
+                return Ok(self.end());
             }
             crew.taken.notify_one();
             state = filled.wait(state).unwrap_or_else(PoisonError::into_inner);

@@ -37,7 +37,7 @@ pub(super) fn run_workers(py: Python<'_>, handle: &Handle, callback: &Bound<'_, 
         let dealt = thread::scope(|scope| {
             for number in 0..plan.workers {
                 let (callback, crew, report) = (&callback, &crew, &report);
-                let start = move || be_worker(handle, callback, crew.lane(number), crew, plan.on_error, report);
+                let start = move || be_worker(handle, callback, crew.lane(number), plan.on_error, report);
                 let spawned = thread::Builder::new().name(format!("oxidivert-{number}")).spawn_scoped(scope, start);
                 if let Err(error) = spawned {
                     crew.stop();
@@ -76,7 +76,6 @@ fn be_worker(
     handle: &Handle,
     callback: &Py<PyAny>,
     mut lane: LaneSource<'_>,
-    crew: &Crew,
     on_error: OnError,
     report: &Mutex<Report>,
 ) {
@@ -86,10 +85,7 @@ fn be_worker(
         let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
             Ok(handled) => report.handled += handled,
-            Err(error) if report.error.is_none() => {
-                report.error = Some(error);
-                crew.stop();
-            }
+            Err(error) if report.error.is_none() => report.error = Some(error),
             Err(error) => {
                 drop(report);
                 // One exception can be raised; of the others the log tells.

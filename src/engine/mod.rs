@@ -71,7 +71,7 @@ pub(crate) use bypass::Bypasses;
 pub use chain::Fate;
 pub use clock::{Clock, STEPPED_START, TICKS_PER_SECOND};
 #[cfg(target_os = "linux")]
-pub(crate) use clock::{TICKS_PER_MILLISECOND, Ticker, time_ns};
+pub(crate) use clock::{NANOSECONDS_PER_TICK, TICKS_PER_MILLISECOND, Ticker, time_ns};
 pub use error::{Error, ErrorCode};
 pub use event::Connection;
 pub use handle::Handle;

@@ -113,6 +113,20 @@ def test_a_replay_is_written_in_its_order(tmp_path: pathlib.Path) -> None:
     assert read_pcap((tmp_path / "out.pcap").read_bytes()) == expected
 
 
+def test_a_shutdown_of_sending_ends_all_workers_without_an_error(engine: od.Engine) -> None:
+    def decide(packet: od.Packet) -> None:
+        if number_of(packet) == 40:
+            handle.shutdown(od.Shutdown.SEND)
+
+    with od.open("udp", backend=engine) as handle:
+        # More than all lanes hold, so that the rest waits for a worker that has left.
+        for number in range(3000):
+            engine.inject(packet(number))
+        assert handle.run(decide, workers=3, batch=8) < 3000
+        assert handle.stats.errors > 0
+    assert len(delivered(engine)) < 3000
+
+
 def test_closing_ends_all_workers(engine: od.Engine) -> None:
     with od.open("udp", backend=engine) as handle:
         threading.Timer(0.1, handle.close).start()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import oxidivert as od
 
+from . import _input
 from ._programs import UNKNOWN, Programs
 from ._session import Session
 from ._style import Style
@@ -23,13 +24,7 @@ _COLOURS = {"OPEN": "green", "CLOSE": "red", "KILL": "red"}
 
 def add_filter(parser: argparse.ArgumentParser) -> None:
     """Adds the filter of layer REFLECT."""
-    parser.add_argument(
-        "filter",
-        metavar="FILTER",
-        nargs="?",
-        default="true",
-        help='which handles, such as "layer == NETWORK and priority > 0" or "processId == 1234" (default: all)',
-    )
+    _input.add_filter(parser, 'which handles, such as "layer == NETWORK and priority > 0" or "processId == 1234"')
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ import oxidivert as od
 from ._errors import CommandError
 
 
-def add_filter(parser: argparse.ArgumentParser) -> None:
-    """Adds the filter."""
+def add_filter(parser: argparse.ArgumentParser, what: str = 'what matches, such as "tcp.DstPort == 80"') -> None:
+    """Adds the filter, and says what it is about."""
     parser.add_argument(
         "filter",
         metavar="FILTER",
         nargs="?",
         default="true",
-        help='what matches, such as "tcp.DstPort == 80" (default: all)',
+        help=f"{what} (default: all)",
     )
 
 

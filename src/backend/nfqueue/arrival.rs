@@ -2,12 +2,11 @@
 use super::nft::Hook;
 use super::queue::Waiting;
 use crate::address::{Address, Flags, Layer};
+use crate::engine::NANOSECONDS_PER_TICK;
 use crate::packet::Layout;
 
 /// The interface that every network namespace's loopback is.
 pub(super) const LOOPBACK: u32 = 1;
-/// Nanoseconds in a tick of the address record's timestamp.
-const NANOSECONDS_PER_TICK: i64 = 100;
 
 /// A packet as filters and programs see it.
 #[derive(Clone, Copy, Debug)]
