@@ -66,32 +66,32 @@ def flood(sender: str, seconds: str, peer: list[str] | None, rule: bool) -> floa
     return int(arrived) / float(time)
 
 
+def peers(loop: str, sender: str, seconds: str) -> dict[str, Callable[[], float]]:
+    """What gives packets per second, by what is at the queue."""
+    python = [sys.executable, "-c"]
+    found: dict[str, Callable[[], float]] = {
+        "no queue": lambda: flood(sender, seconds, None, False),
+        "C loop": lambda: flood(sender, seconds, [loop, str(QUEUE)], True),
+        "NetfilterQueue": lambda: flood(sender, seconds, [*python, NETFILTERQUEUE], True),
+        "ours, in Rust": lambda: flood(sender, seconds, [*python, OURS + "_native._run_passthrough(handle)"], False),
+        "ours, callback": lambda: flood(sender, seconds, [*python, OURS + "handle.run(lambda packet: None)"], False),
+        "ours, SNIFF": lambda: flood(sender, seconds, [*python, SNIFF + "handle.run(lambda packet: None)"], False),
+    }
+    if importlib.util.find_spec("netfilterqueue") is None:
+        del found["NetfilterQueue"]
+        print("NetfilterQueue is left out: pip install NetfilterQueue (needs libnetfilter-queue-dev)", file=sys.stderr)
+    return found
+
+
 def main(rounds: int, seconds: str) -> None:
     """Run the race."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     with tempfile.TemporaryDirectory() as folder:
         loop, sender = compiled("loop", folder), compiled("sender", folder)
-        python = [sys.executable, "-c"]
-        peers: dict[str, Callable[[], float]] = {
-            "no queue": lambda: flood(sender, seconds, None, False),
-            "C loop": lambda: flood(sender, seconds, [loop, str(QUEUE)], True),
-            "NetfilterQueue": lambda: flood(sender, seconds, [*python, NETFILTERQUEUE], True),
-            "ours, in Rust": lambda: flood(
-                sender, seconds, [*python, OURS + "_native._run_passthrough(handle)"], False
-            ),
-            "ours, callback": lambda: flood(
-                sender, seconds, [*python, OURS + "handle.run(lambda packet: None)"], False
-            ),
-            "ours, SNIFF": lambda: flood(sender, seconds, [*python, SNIFF + "handle.run(lambda packet: None)"], False),
-        }
-        if importlib.util.find_spec("netfilterqueue") is None:
-            del peers["NetfilterQueue"]
-            print(
-                "NetfilterQueue is left out: pip install NetfilterQueue (needs libnetfilter-queue-dev)", file=sys.stderr
-            )
-        results: dict[str, list[float]] = {name: [] for name in peers}
+        runs = peers(loop, sender, seconds)
+        results: dict[str, list[float]] = {name: [] for name in runs}
         for _ in range(rounds):
-            for name, run in peers.items():
+            for name, run in runs.items():
                 results[name].append(run())
     yardstick = statistics.median(results["C loop"])
     for name, rates in results.items():
