@@ -44,6 +44,15 @@ def run_nothing(handle: od.Handle[od.Packet], **more: int) -> int:
     return handle.run(bench_loop.nothing, **more)
 
 
+def plain_loop(handle: od.Handle[od.Packet]) -> int:
+    """A plain for loop."""
+    count = 0
+    for packet in handle:
+        handle.send(packet)
+        count += 1
+    return count
+
+
 def engine(work: Work) -> Callable[[], float]:
     """What waits in an engine's queue."""
     return partial(bench_batch.on_engine, work)
@@ -68,6 +77,7 @@ LOOPS = {
         engine(partial(run_nothing, batch=255)), "--preload --way callback --batch 255", "batch"
     ),
     "nothing, batch=1": Loop(engine(partial(run_nothing, batch=1)), "--preload --way callback --batch 1", "batch"),
+    "nothing, plain loop": Loop(engine(plain_loop), "--preload --way loop", "batch"),
     "nothing, 2 workers": Loop(
         engine(partial(run_nothing, batch=255, workers=2)), "--preload --way callback --batch 255 --workers 2", "batch"
     ),
@@ -80,6 +90,7 @@ PAIRS = [
     ("empty_callback/nothing", "run_callback/oxidivert"),
     ("empty_callback/rust", "empty_callback/nothing"),
     ("nothing, batch=255", "nothing, batch=1"),
+    ("nothing, batch=255", "nothing, plain loop"),
     ("nothing, batch=255", "nothing, 2 workers"),
 ]
 

@@ -9,9 +9,7 @@ packets at the same hooks, and what the two have counted must be equal.
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 import time
 from itertools import pairwise
@@ -21,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "python"))
 
 from flow_load import Counters, Flowtrack, Load
 from linux_support import peer
+from rounds import enter_namespace
 
 
 def measure(flows: int, seconds: float, rate: int) -> dict[str, float]:
@@ -58,7 +57,6 @@ def measure(flows: int, seconds: float, rate: int) -> dict[str, float]:
 
 def main(flows: int = 10_000, seconds: float = 10.0, rate: int = 10_000) -> None:
     """Measure and print."""
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     print(f"flowtrack, {flows:,} TCP connections of this system, {seconds:g} s")
     figures = measure(flows, seconds, rate)
     for name, value in figures.items():
@@ -68,7 +66,5 @@ def main(flows: int = 10_000, seconds: float = 10.0, rate: int = 10_000) -> None
 
 
 if __name__ == "__main__":
-    if os.environ.get("OXIDIVERT_FLOWS") != "inside":
-        os.environ["OXIDIVERT_FLOWS"] = "inside"
-        os.execvp("unshare", ["unshare", "-n", sys.executable, *sys.argv])
+    enter_namespace()
     main(*(kind(text) for kind, text in zip((int, float, int), sys.argv[1:], strict=False)))

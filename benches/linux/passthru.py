@@ -9,20 +9,19 @@ Prints the median of the rounds of each; ends with 1 if a ratio differs by more 
 from __future__ import annotations
 
 import json
-import os
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "python"))
 
 from linux_support import tables
 from race import PORT, compiled, flood, peers
+from rounds import enter_namespace, medians
 
 #: By how much a ratio may differ.
 TOLERANCE = 0.2
@@ -52,22 +51,17 @@ def told(sender: str, seconds: str, way: str) -> float:
     return float(figures["packets_per_second"])
 
 
-def main(rounds: int, seconds: str) -> int:
+def main(rounds: int = 5, seconds: str = "2") -> int:
     """Measure and print; the exit code."""
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     with tempfile.TemporaryDirectory() as folder:
         loop, sender = compiled("loop", folder), compiled("sender", folder)
         race = peers(loop, sender, seconds)
         wanted = {YARDSTICK, *filter(None, WAYS.values())}
-        runs: dict[str, Callable[[], float]] = {name: run for name, run in race.items() if name in wanted}
-        runs |= {f"passthru --way {way}": lambda way=way: told(sender, seconds, way) for way in WAYS}
-        rates: dict[str, list[float]] = {name: [] for name in runs}
-        for _ in range(rounds):
-            for name, run in runs.items():
-                rates[name].append(run())
-    rate = {name: statistics.median(found) for name, found in rates.items()}
-    for name, value in rate.items():
-        print(f"{name:24} {value:10,.0f} packets/s   {value / rate[YARDSTICK]:6.1%} of the {YARDSTICK}")
+        runs = {name: run for name, run in race.items() if name in wanted}
+        runs |= {f"passthru --way {way}": partial(told, sender, seconds, way) for way in WAYS}
+        rates = medians(runs, rounds)
+    for name, rate in rates.items():
+        print(f"{name:24} {rate:10,.0f} packets/s   {rate / rates[YARDSTICK]:6.1%} of the {YARDSTICK}")
     print(f"\n{'ratio':40} {'race':>8} {'passthru':>8}")
     is_good = True
     for title, one, other in (
@@ -75,8 +69,8 @@ def main(rounds: int, seconds: str) -> int:
         ("callback : C loop", "callback", None),
         ("callback : in Rust", "callback", "rust"),
     ):
-        theirs = rate[str(WAYS[one])] / rate[str(WAYS[other]) if other else YARDSTICK]
-        ours = rate[f"passthru --way {one}"] / rate[f"passthru --way {other}" if other else YARDSTICK]
+        theirs = rates[str(WAYS[one])] / rates[str(WAYS[other]) if other else YARDSTICK]
+        ours = rates[f"passthru --way {one}"] / rates[f"passthru --way {other}" if other else YARDSTICK]
         agrees = abs(ours / theirs - 1) <= TOLERANCE
         is_good &= agrees
         print(f"{title:40} {theirs:8.2f} {ours:8.2f}   {ours / theirs - 1:+.0%}: {'agrees' if agrees else 'differs'}")
@@ -84,7 +78,5 @@ def main(rounds: int, seconds: str) -> int:
 
 
 if __name__ == "__main__":
-    if os.environ.get("OXIDIVERT_RACE") != "inside":
-        os.environ["OXIDIVERT_RACE"] = "inside"
-        os.execvp("unshare", ["unshare", "-n", sys.executable, *sys.argv])
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 5, sys.argv[2] if len(sys.argv) > 2 else "2"))
+    enter_namespace()
+    sys.exit(main(*(kind(text) for kind, text in zip((int, str), sys.argv[1:], strict=False))))

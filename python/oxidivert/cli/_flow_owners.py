@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from queue import SimpleQueue
-from types import TracebackType
-from typing import Self
 
 import oxidivert as od
 
+from ._background import Background
 from ._programs import Programs
-from ._screen import leave_signals_to_main
 
 #: An event may come later than its flow's first packet.
 _PATIENCE_SECONDS = 0.5
@@ -21,26 +18,14 @@ _WAITING_MAX = 1024
 _REST = 4
 
 
-class Owners:
+class Owners(Background):
     """Asks the system on a thread of its own, for receiving does not wait for that; while the block lasts."""
 
     def __init__(self, table: od.FlowTable, programs: Programs) -> None:
+        super().__init__("owners")
         self._table = table
         self._programs = programs
         self._waiting: SimpleQueue[tuple[float, od.Packet] | None] = SimpleQueue()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="oxidivert-owners", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _value: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._waiting.put(None)
-        self._thread.join()
 
     def note(self, batch: od.Batch, new: list[int]) -> None:
         """Takes in the packets of a batch that flows began with, by their positions."""
@@ -48,8 +33,10 @@ class Owners:
         for position in new[: max(0, _WAITING_MAX - self._waiting.qsize())]:
             self._waiting.put((due, batch[position]))
 
+    def _wake(self) -> None:
+        self._waiting.put(None)
+
     def _work(self) -> None:
-        leave_signals_to_main()
         rest = 0.0
         while (waiting := self._waiting.get()) is not None:
             due, packet = waiting

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import threading
 import time
 from itertools import cycle, islice
-from types import TracebackType
-from typing import Self
 
 import oxidivert as od
 
+from ._background import Background
 from ._errors import CommandError
 from ._input import add_filter, bounded, open_replay
 from ._output import write_line
 from ._passthru_ways import WAYS, Turns, check
-from ._screen import leave_signals_to_main
 from ._session import QUEUE_MAX, Session, add_session, tool_parser
 
 #: What a packet takes of a queue's size besides its bytes, as with the driver.
@@ -100,9 +97,15 @@ def _measured(session: Session, packets: list[od.Packet]) -> dict[str, object]:
     session.show_rates(handle)
     turns = Turns()
     work = WAYS[options.way](session, handle, turns)
-    with Meter(handle, waits=session.is_live and not options.preload) as meter:
+    if session.is_live and not options.preload:
+        with Meter(handle) as meter:
+            work()
+        seconds = meter.seconds
+    else:
+        started = time.perf_counter()
         work()
-    return _figures(options, handle.stats, turns.count, meter.seconds)
+        seconds = time.perf_counter() - started
+    return _figures(options, handle.stats, turns.count, seconds)
 
 
 def _figures(options: argparse.Namespace, stats: od.Statistics, turns: int, seconds: float) -> dict[str, object]:
@@ -146,34 +149,16 @@ def _queue(session: Session, handle: od.Handle[od.Packet], packets: list[od.Pack
     handle.shutdown(od.Shutdown.RECV)
 
 
-class Meter:
-    """Times the block; with `waits`, from the first packet to the last one, as near as looking now and then tells."""
+class Meter(Background):
+    """Tells how long it was from the first packet to the last one, as near as looking now and then tells."""
 
-    def __init__(self, handle: od.Handle[od.Packet], *, waits: bool) -> None:
+    def __init__(self, handle: od.Handle[od.Packet]) -> None:
+        super().__init__("meter")
         self.seconds = 0.0
         self._handle = handle
-        self._started = time.perf_counter()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="oxidivert-meter", daemon=True) if waits else None
 
-    def __enter__(self) -> Self:
-        self._started = time.perf_counter()
-        if self._thread:
-            self._thread.start()
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _value: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        if self._thread:
-            self._stop.set()
-            self._thread.join()
-        else:
-            self.seconds = time.perf_counter() - self._started
-
-    def _look(self) -> None:
-        leave_signals_to_main()
-        count, first, before = 0, 0.0, self._started
+    def _work(self) -> None:
+        count, first, before = 0, 0.0, time.perf_counter()
         while True:
             is_over = self._stop.wait(_LOOK_SECONDS)
             now, received = time.perf_counter(), self._handle.stats.received
