@@ -38,7 +38,7 @@ def by_columns(handle: od.Handle[od.Packet]) -> int:
             batch = handle.recv_batch(limit=255)
         except od.HandleShutdownError:
             return count
-        batch.set_column("ip.TTL", TTL, np.asarray(batch.column("tcp.DstPort")) == PORT)
+        batch.set_column("ip.TTL", TTL, np.asarray(batch.column("dst_port")) == PORT)
         count += handle.send_batch(batch)
 
 

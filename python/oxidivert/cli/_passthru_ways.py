@@ -168,19 +168,14 @@ def _edit_of_packets(session: Session) -> Callable[[od.Packet], None]:
     def nothing(_packet: od.Packet) -> None:
         pass
 
-    def all_of_them(packet: od.Packet) -> None:
-        if (ipv4 := packet.ipv4) is not None:
-            ipv4.ttl = ttl
-        elif (ipv6 := packet.ipv6) is not None:
-            ipv6.hop_limit = ttl
+    def edit(packet: od.Packet) -> None:
+        if port is None or packet.dst_port == port:
+            if (ipv4 := packet.ipv4) is not None:
+                ipv4.ttl = ttl
+            elif (ipv6 := packet.ipv6) is not None:
+                ipv6.hop_limit = ttl
 
-    def those_to_port(packet: od.Packet) -> None:
-        if packet.dst_port == port:
-            all_of_them(packet)
-
-    if session.options.ttl is None:
-        return nothing
-    return all_of_them if port is None else those_to_port
+    return nothing if session.options.ttl is None else edit
 
 
 #: Each makes ready all that it needs, and gives what is to be called.
