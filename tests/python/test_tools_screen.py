@@ -110,7 +110,7 @@ WANTED = {
     "netfilter": "2001:db8.*\n(.*\n)*3 received, 0/s",
     "webfilter": "example.org.*\n(.*\n)*2 received, 0/s",
     "socketdump": "CLOSE.*\n(.*\n)*2 received, 0/s",
-    "ctl_list": "1 handles",
+    "ctl_list": "1 handle ",
 }
 
 
