@@ -149,22 +149,26 @@ impl Ladder<Member> {
         while let Some(member) = self.at_mut(next) {
             next += 1;
             match member.meet(traveller, layout) {
-                Meeting::Skips => continue,
                 Meeting::Drops => return Fate::Dropped,
-                Meeting::Takes => {}
-            }
-            let is_original = member.takes_originals();
-            let mut passed = Batch::new();
-            let is_queued = member.enqueue(traveller, *layout, &mut passed);
-            if !passed.is_empty() {
-                self.pass_on(next, &passed, traveller.address.timestamp(), exit);
-            }
-            if is_original && is_queued {
-                return Fate::Diverted;
+                Meeting::Takes if self.queues(next - 1, traveller, *layout, exit) => return Fate::Diverted,
+                Meeting::Takes | Meeting::Skips => {}
             }
         }
         exit.deliver(traveller);
         Fate::Passed
+    }
+
+    /// Queues a packet or its copy at the handle at an index. Whether the packet goes no further.
+    #[inline(never)]
+    fn queues(&mut self, index: usize, traveller: &Traveller<'_>, layout: Layout, exit: &mut Exit) -> bool {
+        let Some(member) = self.at_mut(index) else { return false };
+        let is_original = member.takes_originals();
+        let mut passed = Batch::new();
+        let is_queued = member.enqueue(traveller, layout, &mut passed);
+        if !passed.is_empty() {
+            self.pass_on(index + 1, &passed, traveller.address.timestamp(), exit);
+        }
+        is_original && is_queued
     }
 
     /// Lets packets that were queued go on, from the handle at index `from` on.

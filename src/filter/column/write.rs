@@ -56,10 +56,20 @@ impl ColumnSource {
     ) -> Result<(), ColumnError> {
         self.verify_settable()?;
         let mut targets = ByClass::new(|class| target_of(self.origin().fields(), class));
-        self.write_fitting(batch, edits, |packet, value| {
+        let mut fit = |batch: &Batch, index: usize, value: ColumnValue| {
+            let packet = batch.packet(index).ok_or(WriteFault::NoPacket)?;
             let target = targets.of(packet).copied().flatten().filter(|target| target.is_in(packet));
             target.ok_or_else(|| self.absent())?.fit(value, packet.layout.version(), self.is_of_ipv4())
-        })
+        };
+        for (index, value) in edits.clone() {
+            fit(batch, index, value).map_err(|fault| self.refused(index, fault))?;
+        }
+        for (index, value) in edits {
+            if let Ok(fitting) = fit(batch, index, value) {
+                fitting.write(batch, index);
+            }
+        }
+        Ok(())
     }
 
     /// Gives packets, told by their index, all the same value, as [`write`](Self::write) does: what the value is to a
@@ -76,34 +86,26 @@ impl ColumnSource {
             let version = if class.ipv6 { IpVersion::V6 } else { IpVersion::V4 };
             Some((target, target.fit(value, version, self.is_of_ipv4())))
         });
-        self.write_fitting(batch, indices.map(|index| (index, ())), |packet, ()| match fittings.of(packet) {
-            Some(Some((target, fitting))) if target.is_in(packet) => *fitting,
-            _ => Err(self.absent()),
-        })
-    }
-
-    /// Writes what `fit` makes of each value, once it is known that all fit.
-    #[inline(always)]
-    fn write_fitting<V: Copy>(
-        &self,
-        batch: &mut Batch,
-        edits: impl Iterator<Item = (usize, V)> + Clone,
-        mut fit: impl FnMut(PacketRef<'_>, V) -> Result<Fitting, WriteFault>,
-    ) -> Result<(), ColumnError> {
-        for (index, value) in edits.clone() {
-            let fitting = batch.packet(index).ok_or(WriteFault::NoPacket).and_then(|packet| fit(packet, value));
-            if let Err(fault) = fitting {
-                let name = self.name().to_owned();
-                return Err(ColumnError::new(ColumnErrorKind::Packet { name, index, fault }));
+        for index in indices.clone() {
+            let Some(packet) = batch.packet(index) else { return Err(self.refused(index, WriteFault::NoPacket)) };
+            match fittings.of(packet) {
+                Some(Some((target, Ok(_)))) if target.is_in(packet) => {}
+                Some(Some((target, Err(fault)))) if target.is_in(packet) => return Err(self.refused(index, *fault)),
+                _ => return Err(self.refused(index, self.absent())),
             }
         }
-        for (index, value) in edits {
+        for index in indices {
             let Some(packet) = batch.packet(index) else { continue };
-            if let Ok(fitting) = fit(packet, value) {
+            if let Some(Some((_, Ok(fitting)))) = fittings.of(packet) {
                 fitting.write(batch, index);
             }
         }
         Ok(())
+    }
+
+    #[cold]
+    fn refused(&self, index: usize, fault: WriteFault) -> ColumnError {
+        ColumnError::new(ColumnErrorKind::Packet { name: self.name().to_owned(), index, fault })
     }
 
     fn verify_settable(&self) -> Result<(), ColumnError> {
