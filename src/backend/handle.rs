@@ -4,7 +4,7 @@
 use super::hand::{Hand, held};
 use super::{Backend, Ending, Error, Mask, Received, SendError, Wait};
 use crate::address::{Flags, Layer, Shutdown};
-use crate::batch::{Batch, Origin};
+use crate::batch::{Batch, Origin, Token};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -24,6 +24,13 @@ fn handles() -> MutexGuard<'static, BTreeMap<u64, Weak<Handle>>> {
 pub struct HandleId(u64);
 
 impl HandleId {
+    /// Lets go of packets that were received from the handle, if it still exists, and will never be sent.
+    pub fn release(self, tokens: &[Token]) {
+        if let Some(handle) = self.handle().filter(|handle| handle.re_injects() && !handle.is_closed()) {
+            handle.backend().release(tokens);
+        }
+    }
+
     /// The handle, if it still exists.
     pub fn handle(self) -> Option<Arc<Handle>> {
         handles().get(&self.0).and_then(Weak::upgrade)

@@ -75,6 +75,12 @@ pub trait Backend: Send + Sync {
     /// Says that packets handed out under these tokens will never be sent.
     fn discard(&self, tokens: &[Token]);
 
+    /// The same where a program just let a packet go, so that it need not be told at once. Only systems that keep a received
+    /// packet until it is sent need to know.
+    fn release(&self, tokens: &[Token]) {
+        let _ = tokens;
+    }
+
     /// Makes every waiting [`receive`](Self::receive) return [`Received::Woken`].
     fn wake(&self);
 

@@ -12,7 +12,7 @@ use super::mask::PyMask;
 use super::packet::PyPacket;
 use crate::address::Layer;
 use crate::backend::{Handle, HandleId};
-use crate::batch::{Batch, Origin, PacketRef, Record, Slot};
+use crate::batch::{Batch, Origin, PacketRef, Record, Slot, Token};
 use crate::filter::ColumnSource;
 use crate::packet::ParseError;
 use pyo3::exceptions::{PyIndexError, PyValueError};
@@ -37,6 +37,8 @@ pub(super) struct PyBatch {
 /// What a batch and those selected from it have in common.
 struct State {
     batch: Batch,
+    /// The handle that the packets were received from.
+    handle: HandleId,
     /// The packets that were taken out, by index.
     packets: Vec<Option<Py<PyPacket>>>,
     /// Grows with every change of a packet.
@@ -57,7 +59,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl PyBatch {
     pub(super) fn new(batch: Batch, handle: HandleId) -> Self {
         let packets = std::iter::repeat_with(|| None).take(batch.len()).collect();
-        let state = Arc::new(Mutex::new(State { batch, packets, revision: 0 }));
+        let state = Arc::new(Mutex::new(State { batch, handle, packets, revision: 0 }));
         Self { state, picks: None, columns: Mutex::default(), handle }
     }
 
@@ -144,7 +146,8 @@ impl PyBatch {
 
     /// Puts a batch that nobody has looked at back to the head of its handle's queue.
     pub(super) fn give_back(&self, handle: &Handle) {
-        handle.give_back(&self.lock().batch, 0);
+        let batch = std::mem::take(&mut self.lock().batch);
+        handle.give_back(&batch, 0);
     }
 
     /// Sends the selected packets as they now are.
@@ -193,6 +196,22 @@ fn widen(picks: &[usize], mask: Option<&[bool]>, len: usize) -> Vec<bool> {
         }
     }
     whole
+}
+
+impl Drop for State {
+    /// What was neither sent nor taken out, nobody can send any more; packets that were taken out see to themselves.
+    fn drop(&mut self) {
+        let records = self.packets.iter().zip(self.batch.records()).filter(|(packet, _)| packet.is_none());
+        let tokens: Vec<Token> = records.filter_map(|(_, record)| received_token(record)).collect();
+        if !tokens.is_empty() {
+            self.handle.release(&tokens);
+        }
+    }
+}
+
+/// The token of a packet that was received and not sent.
+const fn received_token(record: &Record) -> Option<Token> {
+    if let Origin::Received(token) = record.origin { Some(token) } else { None }
 }
 
 impl State {

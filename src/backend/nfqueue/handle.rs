@@ -68,6 +68,10 @@ impl Backend for Handle {
         }
     }
 
+    fn release(&self, tokens: &[Token]) {
+        self.shared.release(tokens);
+    }
+
     fn wake(&self) {
         self.shared.wake();
     }
