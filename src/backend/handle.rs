@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+/// How many batches a handle keeps for their memory.
+const SPARES: usize = 2;
 /// How many handles were made; the number tells them apart.
 static MADE: AtomicU64 = AtomicU64::new(0);
 /// The handles that exist. Whoever is asked for rarely, such as the handle of a packet, is looked up here by number: a counted
@@ -24,10 +26,10 @@ fn handles() -> MutexGuard<'static, BTreeMap<u64, Weak<Handle>>> {
 pub struct HandleId(u64);
 
 impl HandleId {
-    /// Lets go of packets that were received from the handle, if it still exists, and will never be sent.
-    pub fn release(self, tokens: &[Token]) {
-        if let Some(handle) = self.handle().filter(|handle| handle.re_injects() && !handle.is_closed()) {
-            handle.backend().release(tokens);
+    /// Lets go of a packet that was received from the handle, if it still exists, and will never be sent.
+    pub fn release(self, token: Token) {
+        if let Some(handle) = self.handle().filter(|handle| handle.keeps_received()) {
+            handle.backend().release(&[token]);
         }
     }
 
@@ -47,6 +49,8 @@ pub struct Handle {
     /// Packets that were received and given back, to be handed out before any other.
     head: Mutex<Batch>,
     has_head: AtomicBool,
+    /// Batches that nobody needs any more, for their memory.
+    spares: Mutex<Vec<Batch>>,
     closed: AtomicBool,
 }
 
@@ -62,6 +66,7 @@ impl Handle {
             flags,
             head: Mutex::new(Batch::new()),
             has_head: AtomicBool::new(false),
+            spares: Mutex::default(),
             closed: AtomicBool::new(false),
         });
         handles().insert(number, Arc::downgrade(&handle));
@@ -104,12 +109,31 @@ impl Handle {
         self.flags.0 & keeps == 0 && self.layer.has_packets()
     }
 
+    /// Whether the system keeps what was received until it is told that nobody will send it.
+    pub fn keeps_received(&self) -> bool {
+        self.backend.keeps_received() && self.re_injects() && !self.is_closed()
+    }
+
     fn verify_open(&self) -> Result<(), Error> {
         if self.is_closed() { Err(Error::closed()) } else { Ok(()) }
     }
 
     fn head(&self) -> MutexGuard<'_, Batch> {
         self.head.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An empty batch, in memory that was used before if there is any.
+    pub fn new_batch(&self) -> Batch {
+        self.spares.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    /// Takes a batch back that nobody needs any more: memory that is new for each batch costs more than receiving it.
+    pub fn keep_memory(&self, mut batch: Batch) {
+        let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
+        if spares.len() < SPARES && !self.is_closed() {
+            batch.clear();
+            spares.push(batch);
+        }
     }
 
     /// Appends up to `limit` packets to `batch`, first those that were given back, and waits for the first one only.
@@ -178,6 +202,7 @@ impl Handle {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        self.spares.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let head = std::mem::take(&mut *self.head());
         if !head.is_empty() && ending == Ending::Completed && self.re_injects() {
             // Nobody received these, so they go on; a send that was shut down keeps them, as the driver's does.

@@ -75,8 +75,13 @@ pub trait Backend: Send + Sync {
     /// Says that packets handed out under these tokens will never be sent.
     fn discard(&self, tokens: &[Token]);
 
-    /// The same where a program just let a packet go, so that it need not be told at once. Only systems that keep a received
-    /// packet until it is sent need to know.
+    /// Whether the system keeps received packets until they are sent or discarded, so that it must know of those that a
+    /// program just lets go.
+    fn keeps_received(&self) -> bool {
+        false
+    }
+
+    /// Says that a program let packets go that it had received; such a system need not be told at once.
     fn release(&self, tokens: &[Token]) {
         let _ = tokens;
     }

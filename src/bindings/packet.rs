@@ -84,7 +84,7 @@ impl Drop for PyPacket {
     fn drop(&mut self) {
         let origin = self.slot.lock().origin();
         if let Origin::Received(token) = origin {
-            self.handle.release(&[token]);
+            self.handle.release(token);
         }
     }
 }

@@ -68,7 +68,7 @@ impl Injection {
 
     /// The packet on its way, seen at `now`.
     #[inline]
-    pub(super) fn traveller<'a>(&self, bytes: &'a [u8], layout: Option<Layout>, now: i64) -> Traveller<'a> {
+    pub(super) fn traveller<'a>(&self, bytes: &'a [u8], layout: Option<&'a Layout>, now: i64) -> Traveller<'a> {
         let mut address = Address::default();
         address.set_timestamp(now);
         address.set_layer(self.layer());
@@ -86,17 +86,17 @@ impl Injection {
 }
 
 /// A packet on its way.
-#[inline]
-pub(super) fn travel(
-    bytes: &[u8],
-    layout: Option<Layout>,
+#[inline(always)]
+pub(super) fn travel<'a>(
+    bytes: &'a [u8],
+    layout: Option<&'a Layout>,
     address: Address,
     is_reassembled: bool,
     process_id: u32,
-) -> Traveller<'_> {
+) -> Traveller<'a> {
     let is_invisible = address.loopback() && !address.outbound();
     let layout = layout.filter(|_| !is_invisible);
-    let fragments = layout.map_or(Fragments::Any, |layout| fragments_rule(&address, &layout, is_reassembled));
+    let fragments = layout.map_or(Fragments::Any, |layout| fragments_rule(&address, layout, is_reassembled));
     Traveller { bytes, layout, address, fragments, process_id }
 }
 

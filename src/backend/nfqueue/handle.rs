@@ -68,6 +68,10 @@ impl Backend for Handle {
         }
     }
 
+    fn keeps_received(&self) -> bool {
+        true
+    }
+
     fn release(&self, tokens: &[Token]) {
         self.shared.release(tokens);
     }

@@ -54,23 +54,15 @@ impl ColumnSource {
         batch: &mut Batch,
         edits: impl Iterator<Item = (usize, ColumnValue)> + Clone,
     ) -> Result<(), ColumnError> {
-        if !self.is_settable() {
-            return Err(ColumnError::new(ColumnErrorKind::ReadOnly { name: self.name().to_owned() }));
-        }
-        let fields = self.origin().fields();
-        let targets: [Option<Target>; Class::COUNT] =
-            std::array::from_fn(|index| target_of(fields, Class::from_index(index)));
-        let fit = |batch: &Batch, index: usize, value: ColumnValue| {
+        self.verify_settable()?;
+        let mut targets = ByClass::new(|class| target_of(self.origin().fields(), class));
+        let mut fit = |batch: &Batch, index: usize, value: ColumnValue| {
             let packet = batch.packet(index).ok_or(WriteFault::NoPacket)?;
-            let class = Class::index(packet.address.outbound(), packet.layout.is_ipv6(), packet.layout.transport());
-            let target = targets.get(class).copied().flatten().filter(|target| target.is_in(packet));
-            target.ok_or(WriteFault::AbsentHeader(fields))?.fit(value, packet.layout.version(), self.is_of_ipv4())
+            let target = targets.of(packet).copied().flatten().filter(|target| target.is_in(packet));
+            target.ok_or_else(|| self.absent())?.fit(value, packet.layout.version(), self.is_of_ipv4())
         };
         for (index, value) in edits.clone() {
-            fit(batch, index, value).map_err(|fault| {
-                let name = self.name().to_owned();
-                ColumnError::new(ColumnErrorKind::Packet { name, index, fault })
-            })?;
+            fit(batch, index, value).map_err(|fault| self.refused(index, fault))?;
         }
         for (index, value) in edits {
             if let Ok(fitting) = fit(batch, index, value) {
@@ -80,9 +72,76 @@ impl ColumnSource {
         Ok(())
     }
 
+    /// Gives packets, told by their index, all the same value, as [`write`](Self::write) does: what the value is to a
+    /// packet is found out once for each class of packets.
+    pub fn write_one(
+        &self,
+        batch: &mut Batch,
+        indices: impl Iterator<Item = usize> + Clone,
+        value: ColumnValue,
+    ) -> Result<(), ColumnError> {
+        self.verify_settable()?;
+        let mut fittings = ByClass::new(|class| {
+            let target = target_of(self.origin().fields(), class)?;
+            let version = if class.ipv6 { IpVersion::V6 } else { IpVersion::V4 };
+            Some((target, target.fit(value, version, self.is_of_ipv4())))
+        });
+        for index in indices.clone() {
+            let Some(packet) = batch.packet(index) else { return Err(self.refused(index, WriteFault::NoPacket)) };
+            match fittings.of(packet) {
+                Some(Some((target, Ok(_)))) if target.is_in(packet) => {}
+                Some(Some((target, Err(fault)))) if target.is_in(packet) => return Err(self.refused(index, *fault)),
+                _ => return Err(self.refused(index, self.absent())),
+            }
+        }
+        for index in indices {
+            let Some(packet) = batch.packet(index) else { continue };
+            if let Some(Some((_, Ok(fitting)))) = fittings.of(packet) {
+                fitting.write(batch, index);
+            }
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn refused(&self, index: usize, fault: WriteFault) -> ColumnError {
+        ColumnError::new(ColumnErrorKind::Packet { name: self.name().to_owned(), index, fault })
+    }
+
+    fn verify_settable(&self) -> Result<(), ColumnError> {
+        if self.is_settable() {
+            return Ok(());
+        }
+        Err(ColumnError::new(ColumnErrorKind::ReadOnly { name: self.name().to_owned() }))
+    }
+
+    const fn absent(&self) -> WriteFault {
+        WriteFault::AbsentHeader(self.origin().fields())
+    }
+
     /// Whether the column's addresses are 32 bits.
     const fn is_of_ipv4(&self) -> bool {
         matches!(self.origin(), Origin::Fields { kind: Kind::U32, .. })
+    }
+}
+
+/// What is found out for each class of packets, when the first one of the class comes.
+struct ByClass<T, F> {
+    find: F,
+    found: [Option<T>; Class::COUNT],
+}
+
+impl<T, F: Fn(Class) -> T> ByClass<T, F> {
+    fn new(find: F) -> Self {
+        Self { find, found: [const { None }; Class::COUNT] }
+    }
+
+    /// What is known of a packet's class.
+    #[inline(always)]
+    fn of(&mut self, packet: PacketRef<'_>) -> Option<&T> {
+        let class = Class::index(packet.address.outbound(), packet.layout.is_ipv6(), packet.layout.transport());
+        let found = self.found.get_mut(class)?;
+        Some(found.get_or_insert_with(|| (self.find)(Class::from_index(class))))
     }
 }
 
@@ -123,6 +182,7 @@ impl Target {
     }
 
     /// Whether a packet has it all.
+    #[inline(always)]
     fn is_in(self, packet: PacketRef<'_>) -> bool {
         match self {
             Self::Field(field) => packet::read(packet.bytes, packet.layout, field).is_some(),
@@ -142,6 +202,7 @@ impl Target {
 }
 
 impl Fitting {
+    #[inline(always)]
     fn write(self, batch: &mut Batch, index: usize) {
         let Some((bytes, layout)) = batch.edit(index) else { return };
         let written = match self {
