@@ -3,7 +3,7 @@
     python benches/passthru.py [ROUNDS]
 
 Each round measures every loop in two ways: as the benchmarks do, and by the command, of which the JSON object counts.
-The figure of each is the least of all rounds, as in the benchmarks. Ends with 1 if a ratio differs by more than 20 %.
+Ends with 1 if a ratio differs by more than 20 %.
 Live, against a plain C loop: benches/linux/passthru.py.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import statistics
 import sys
 import tempfile
 from collections.abc import Callable
@@ -105,24 +106,30 @@ def told(capture: Path, arguments: str) -> float:
     return figure
 
 
+def ratio(figures: dict[str, list[float]], fast: str, slow: str) -> float:
+    """How many times as fast one is as another: the median of the rounds, for what slows a round down slows both."""
+    return statistics.median(b / a for a, b in zip(figures[fast], figures[slow], strict=True))
+
+
 def main(rounds: int = 15) -> int:
     """Measure and print; the exit code."""
-    ours, theirs = dict.fromkeys(LOOPS, float("inf")), dict.fromkeys(LOOPS, float("inf"))
+    theirs: dict[str, list[float]] = {name: [] for name in LOOPS}
+    ours: dict[str, list[float]] = {name: [] for name in LOOPS}
     with tempfile.TemporaryDirectory() as folder:
         captures = {"batch": Path(folder) / "batch.pcap", "loop": Path(folder) / "loop.pcap"}
         captures["batch"].write_bytes(bench_batch.CAPTURE)
         captures["loop"].write_bytes(bench_loop.CAPTURE)
         for _ in range(rounds):
             for name, loop in LOOPS.items():
-                theirs[name] = min(theirs[name], loop.measure())
-                ours[name] = min(ours[name], told(captures[loop.packets], loop.arguments))
-    print(f"{'nanoseconds a packet':48} {'benchmark':>10} {'passthru':>10}")
+                theirs[name].append(loop.measure())
+                ours[name].append(told(captures[loop.packets], loop.arguments))
+    print(f"{'nanoseconds a packet, the least':48} {'benchmark':>10} {'passthru':>10}")
     for name, loop in LOOPS.items():
-        print(f"{name:48} {theirs[name]:10.1f} {ours[name]:10.1f}   passthru {loop.arguments}")
+        print(f"{name:48} {min(theirs[name]):10.1f} {min(ours[name]):10.1f}   passthru {loop.arguments}")
     print(f"\n{'times as fast':48} {'benchmark':>10} {'passthru':>10}")
     is_good = True
     for fast, slow in PAIRS:
-        wanted, found = theirs[slow] / theirs[fast], ours[slow] / ours[fast]
+        wanted, found = ratio(theirs, fast, slow), ratio(ours, fast, slow)
         agrees = abs(found / wanted - 1) <= TOLERANCE
         is_good &= agrees
         answer = "agrees" if agrees else "differs"

@@ -57,7 +57,7 @@ def ratio(figures: list[float], others: list[float]) -> float:
     return statistics.median(one / other for one, other in zip(figures, others, strict=True))
 
 
-def main(rounds: int = 9, seconds: str = "1") -> int:
+def main(rounds: int = 5, seconds: str = "2") -> int:
     """Measure and print; the exit code."""
     with tempfile.TemporaryDirectory() as folder:
         loop, sender = compiled("loop", folder), compiled("sender", folder)
