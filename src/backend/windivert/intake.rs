@@ -1,6 +1,7 @@
 //! What becomes of packets once the driver has handed them over: the exact filter, flows that bypass the handle, the queue
 //! of what was read ahead, and the counts. Knows no Windows.
 use super::cut::cut;
+use super::hold::{Hold, Shared};
 use super::loss::LossEstimate;
 use super::timebase::Timebase;
 use crate::address::{Address, Flags, Layer, Parameter};
@@ -8,6 +9,7 @@ use crate::batch::{Batch, Origin, PacketRef, Token};
 use crate::engine::{AgeWatch, Bypasses, Entry, Loss, Parts, Queue, Statistics, Warning};
 use crate::filter::Filter;
 use crate::packet::{FlowKey, Layout};
+use std::time::Duration;
 
 /// What is queued beyond this many packets stays with the driver.
 const READ_AHEAD: usize = 255;
@@ -20,6 +22,10 @@ pub(super) struct Intake {
     exact: Option<Filter>,
     bypasses: Bypasses,
     queue: Queue,
+    /// Whose packets wait until their process is known, if processes are tracked.
+    hold: Option<Hold>,
+    /// How many packets were handed out.
+    handed: u64,
     timebase: Timebase,
     loss: LossEstimate,
     statistics: Statistics,
@@ -34,6 +40,8 @@ impl Intake {
             exact: (!filter.superset_is_exact()).then(|| filter.clone()),
             bypasses: Bypasses::default(),
             queue: Queue::with_ticks(layer, timebase.ticks_per_millisecond()),
+            hold: None,
+            handed: 0,
             timebase,
             loss: LossEstimate::default(),
             statistics: Statistics::default(),
@@ -41,14 +49,29 @@ impl Intake {
         }
     }
 
+    /// Has the first packet of each connection wait until its process is known.
+    pub(super) fn track(&mut self, sockets: Shared) {
+        self.hold = Some(Hold::new(sockets, self.timebase.ticks_per_millisecond()));
+    }
+
     /// Whether what the driver hands over may have to go on at once, so that it is read though nobody receives.
     pub(super) fn is_selective(&self) -> bool {
         self.exact.is_some() || !self.bypasses.is_empty()
     }
 
-    /// Whether more may be read ahead.
+    /// Whether more may be read ahead. While packets wait for their process others are not to wait for them.
     pub(super) fn has_room(&self) -> bool {
-        self.is_selective() || self.queue.len() < READ_AHEAD
+        self.is_selective() || self.is_holding() || self.queue.len() < READ_AHEAD
+    }
+
+    /// Whether packets that are queued may be waiting for their process.
+    pub(super) fn is_holding(&self) -> bool {
+        self.hold.as_ref().is_some_and(Hold::is_holding) && !self.queue.is_empty()
+    }
+
+    /// How long no packet stops waiting by itself; `None` if none waits.
+    pub(super) fn rest(&self, now: i64) -> Option<Duration> {
+        self.hold.as_ref().filter(|_| !self.queue.is_empty())?.rest(now)
     }
 
     /// Whether nothing is queued.
@@ -87,10 +110,12 @@ impl Intake {
             self.statistics.dropped += 1;
             return;
         }
-        let Self { queue, statistics, .. } = self;
+        let Self { queue, statistics, hold, .. } = self;
         if queue.make_room(bytes.len(), now, &mut |_, _, loss| count_loss(statistics, loss)) {
             let len = bytes.len() as u32;
-            queue.push(Entry { layout, address: *address, len, process_id: 0 }, bytes);
+            let packet = PacketRef { bytes, layout: &layout, address };
+            let process_id = hold.as_mut().map_or(0, |hold| hold.note(packet, now));
+            queue.push(Entry { layout, address: *address, len, process_id }, bytes);
         } else {
             count_loss(statistics, Loss::Size);
         }
@@ -109,18 +134,25 @@ impl Intake {
         matches
     }
 
-    /// Hands out up to `limit` packets that are not too old; how many.
+    /// Hands out up to `limit` packets that are not too old and do not wait for their process; how many.
     pub(super) fn hand_out(&mut self, batch: &mut Batch, limit: usize, now: i64) -> usize {
         self.note_age(now);
         self.expire(now);
         let takes_originals = self.takes_originals();
-        let Self { queue, timebase, .. } = self;
-        let count = queue.hand_out(limit, |number, entry, parts| {
-            let origin = if takes_originals { Origin::Received(Token(number)) } else { Origin::Injected(None) };
+        let Self { queue, timebase, hold, handed, .. } = self;
+        let before = *handed;
+        let mut give = |entry: &Entry, parts: Parts<'_>| {
+            let origin = if takes_originals { Origin::Received(Token(*handed)) } else { Origin::Injected(None) };
+            *handed += 1;
             push(batch, entry, parts, timebase, origin);
-        });
-        self.statistics.received += count as u64;
-        count
+        };
+        match hold {
+            None => drop(queue.hand_out(limit, |_, entry, parts| give(entry, parts))),
+            Some(hold) => hold.hand_out(queue, limit, now, give),
+        }
+        let count = *handed - before;
+        self.statistics.received += count;
+        count as usize
     }
 
     fn expire(&mut self, now: i64) {
@@ -226,22 +258,27 @@ fn push(batch: &mut Batch, entry: &Entry, [head, rest]: Parts<'_>, timebase: &Ti
     if !rest.is_empty() {
         batch.extend_last(rest);
     }
+    if entry.process_id != 0
+        && let Some(record) = batch.records_mut().last_mut()
+    {
+        record.process_id = entry.process_id;
+    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::filter::Sets;
     use crate::packet::Builder;
 
-    const MILLISECOND: i64 = 10_000;
+    pub(in super::super) const MILLISECOND: i64 = 10_000;
 
-    fn intake(filter: &str, flags: Flags) -> Intake {
+    pub(in super::super) fn intake(filter: &str, flags: Flags) -> Intake {
         let filter = Filter::compile_extended(filter, Layer::Network, &Sets::default()).unwrap();
         Intake::new(Layer::Network, flags, &filter, Timebase::new(0, 0, 10_000_000))
     }
 
-    fn packet(port: u16) -> Vec<u8> {
+    pub(in super::super) fn packet(port: u16) -> Vec<u8> {
         Builder::ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(1, port).payload(b"x").build().unwrap()
     }
 
@@ -252,7 +289,7 @@ mod tests {
     }
 
     /// Takes packets to these ports that were stamped so; the ports of those that go on.
-    fn take(intake: &mut Intake, packets: &[(u16, i64)], now: i64) -> Vec<u16> {
+    pub(in super::super) fn take(intake: &mut Intake, packets: &[(u16, i64)], now: i64) -> Vec<u16> {
         let bytes: Vec<u8> = packets.iter().flat_map(|(port, _)| packet(*port)).collect();
         let addresses: Vec<Address> = packets.iter().map(|(_, ticks)| stamped(*ticks)).collect();
         let mut passed = Batch::new();
@@ -260,7 +297,7 @@ mod tests {
         ports(&passed)
     }
 
-    fn ports(batch: &Batch) -> Vec<u16> {
+    pub(in super::super) fn ports(batch: &Batch) -> Vec<u16> {
         (0..batch.len()).map(|index| u16::from_be_bytes(batch.bytes(index).unwrap()[22..24].try_into().unwrap())).collect()
     }
 
