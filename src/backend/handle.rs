@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+/// How many batches a handle keeps for their memory.
+const SPARES: usize = 2;
 /// How many handles were made; the number tells them apart.
 static MADE: AtomicU64 = AtomicU64::new(0);
 /// The handles that exist. Whoever is asked for rarely, such as the handle of a packet, is looked up here by number: a counted
@@ -40,6 +42,8 @@ pub struct Handle {
     /// Packets that were received and given back, to be handed out before any other.
     head: Mutex<Batch>,
     has_head: AtomicBool,
+    /// Batches that nobody needs any more, for their memory.
+    spares: Mutex<Vec<Batch>>,
     closed: AtomicBool,
 }
 
@@ -55,6 +59,7 @@ impl Handle {
             flags,
             head: Mutex::new(Batch::new()),
             has_head: AtomicBool::new(false),
+            spares: Mutex::default(),
             closed: AtomicBool::new(false),
         });
         handles().insert(number, Arc::downgrade(&handle));
@@ -103,6 +108,20 @@ impl Handle {
 
     fn head(&self) -> MutexGuard<'_, Batch> {
         self.head.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An empty batch, in memory that was used before if there is any.
+    pub fn new_batch(&self) -> Batch {
+        self.spares.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    /// Takes a batch back that nobody needs any more: memory that is new for each batch costs more than receiving it.
+    pub fn keep_memory(&self, mut batch: Batch) {
+        let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
+        if spares.len() < SPARES && !self.is_closed() {
+            batch.clear();
+            spares.push(batch);
+        }
     }
 
     /// Appends up to `limit` packets to `batch`, first those that were given back, and waits for the first one only.
@@ -171,6 +190,7 @@ impl Handle {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        self.spares.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let head = std::mem::take(&mut *self.head());
         if !head.is_empty() && ending == Ending::Completed && self.re_injects() {
             // Nobody received these, so they go on; a send that was shut down keeps them, as the driver's does.

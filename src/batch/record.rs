@@ -73,6 +73,25 @@ impl Batch {
         Self { buffer: Vec::new(), records: Vec::new() }
     }
 
+    /// How many bytes the buffer holds.
+    #[inline]
+    pub(crate) const fn bytes_len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// How much memory the packets may take before more is asked for, in bytes.
+    pub(crate) const fn memory(&self) -> usize {
+        self.buffer.capacity() + self.records.capacity() * size_of::<Record>()
+    }
+
+    /// Makes room for `len` bytes more. Grows by half: a queue consists of many of these.
+    #[inline]
+    pub(crate) fn reserve_bytes(&mut self, len: usize) {
+        if self.buffer.capacity() - self.buffer.len() < len {
+            self.buffer.reserve_exact(len.max(self.buffer.capacity() / 2));
+        }
+    }
+
     /// Forgets the packets and keeps the memory.
     pub fn clear(&mut self) {
         self.buffer.clear();
@@ -118,21 +137,6 @@ impl Batch {
             process_id: 0,
             changed: false,
         });
-    }
-
-    /// Appends bytes to the last packet; without one, nothing happens. Its offset table is that of all of its bytes.
-    #[inline]
-    pub fn extend_last(&mut self, bytes: &[u8]) {
-        if let Some(record) = self.records.last_mut() {
-            // The last packet's bytes need not be the buffer's last ones, once one was replaced.
-            if record.start + record.len != self.buffer.len() {
-                let start = self.buffer.len();
-                self.buffer.extend_from_within(record.start..record.start + record.len);
-                record.start = start;
-            }
-            record.len += bytes.len();
-            self.buffer.extend_from_slice(bytes);
-        }
     }
 
     /// Parses and appends a packet.
@@ -195,6 +199,27 @@ impl Batch {
         self.buffer.extend_from_slice(bytes);
         self.records.push(Record { start, ..*record });
         true
+    }
+
+    /// Appends bytes of which all but the origin is known from a record of them.
+    pub(crate) fn push_again(&mut self, record: &Record, bytes: &[u8], origin: Origin) {
+        let (start, len) = (self.buffer.len(), bytes.len());
+        self.buffer.extend_from_slice(bytes);
+        self.records.push(Record { start, len, origin, ..*record });
+    }
+
+    /// Appends `count` packets of another batch from index `from` on, with all that is known of them; how many bytes they
+    /// have.
+    pub(crate) fn append_run(&mut self, other: &Self, from: usize, count: usize) -> usize {
+        let records = other.records.get(from..from + count).unwrap_or_default();
+        let before = self.buffer.len();
+        for record in records {
+            let start = self.buffer.len();
+            self.buffer
+                .extend_from_slice(other.buffer.get(record.start..record.start + record.len).unwrap_or_default());
+            self.records.push(Record { start, ..*record });
+        }
+        self.buffer.len() - before
     }
 
     /// Keeps the first `len` packets.

@@ -37,10 +37,19 @@ pub(super) struct PyBatch {
 /// What a batch and those selected from it have in common.
 struct State {
     batch: Batch,
-    /// The packets that were taken out, by index.
+    /// The packets that were taken out, by index; shorter than the batch where none was taken out beyond.
     packets: Vec<Option<Py<PyPacket>>>,
     /// Grows with every change of a packet.
     revision: u64,
+    handle: HandleId,
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        if let Some(handle) = self.handle.handle() {
+            handle.keep_memory(std::mem::take(&mut self.batch));
+        }
+    }
 }
 
 /// Columns that were read, and the state's revision that they are of.
@@ -56,8 +65,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl PyBatch {
     pub(super) fn new(batch: Batch, handle: HandleId) -> Self {
-        let packets = std::iter::repeat_with(|| None).take(batch.len()).collect();
-        let state = Arc::new(Mutex::new(State { batch, packets, revision: 0 }));
+        let state = Arc::new(Mutex::new(State { batch, packets: Vec::new(), revision: 0, handle }));
         Self { state, picks: None, columns: Mutex::default(), handle }
     }
 
@@ -75,7 +83,8 @@ impl PyBatch {
     /// Likewise, where there are only packets.
     fn lock_packets(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, State>> {
         let state = self.lock_current(py)?;
-        if (0..self.len_in(&state)).any(|position| state.has_event(self.index_of(position))) {
+        // All that a handle hands out is of one kind.
+        if state.has_event(0) {
             return Err(PyValueError::new_err("events have no columns; look at their attributes one by one"));
         }
         Ok(state)
@@ -83,7 +92,7 @@ impl PyBatch {
 
     /// How many packets there are.
     fn len_in(&self, state: &State) -> usize {
-        self.picks.as_ref().map_or(state.packets.len(), |picks| picks.len())
+        self.picks.as_ref().map_or(state.batch.len(), |picks| picks.len())
     }
 
     /// The index in the state of the packet at a position.
@@ -126,6 +135,10 @@ impl PyBatch {
         // Made without the lock: making an object may run the collector.
         let packet = Py::new(py, PyPacket::new(slot, self.handle))?;
         let mut state = self.lock();
+        if state.packets.len() <= index {
+            let len = state.batch.len();
+            state.packets.resize_with(len, || None);
+        }
         let place = state.packets.get_mut(index).ok_or_else(|| PyIndexError::new_err("the batch is shorter now"))?;
         Ok(place.get_or_insert(packet).clone_ref(py))
     }
@@ -151,7 +164,7 @@ impl PyBatch {
     pub(super) fn send(&self, py: Python<'_>, handle: &Handle, mask: Option<&Selection<'_>>) -> PyResult<usize> {
         let state = self.lock_current(py)?;
         let mask = mask.map(|mask| mask.values(self.len_in(&state))).transpose()?;
-        let whole = self.picks.as_ref().map(|picks| widen(picks, mask, state.packets.len()));
+        let whole = self.picks.as_ref().map(|picks| widen(picks, mask, state.batch.len()));
         drop(state);
         let mask = whole.as_deref().or(mask);
         let sent = py.detach(|| {
@@ -297,11 +310,20 @@ impl PyBatch {
         let mask = mask.as_ref().map(|mask| mask.values(len)).transpose()?;
         values.verify_len(len)?;
         let positions = (0..len).filter(|position| mask.is_none_or(|mask| mask.get(*position) == Some(&true)));
-        let edits = positions.map(|position| (self.index_of(position), values.at(position)));
-        let written = source.write(&mut state.batch, edits.clone());
+        let indices = positions.clone().map(|position| self.index_of(position));
+        let written = match &values {
+            NewValues::One(value) => source.write_one(&mut state.batch, indices.clone(), *value),
+            NewValues::Each(_) => {
+                let edits = positions.map(|position| (self.index_of(position), values.at(position)));
+                source.write(&mut state.batch, edits)
+            }
+        };
         written.map_err(|error| error.renumbered(|index| self.position_of(index))).or_raise(py)?;
         state.revision += 1;
-        for (index, _) in edits {
+        if state.packets.is_empty() {
+            return Ok(());
+        }
+        for index in indices {
             if let Some(Some(packet)) = state.packets.get(index) {
                 packet.get().slot().lock().follow(&state.batch, index);
             }

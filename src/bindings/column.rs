@@ -2,18 +2,23 @@
 #![expect(unsafe_code, reason = "the buffer protocol is a C interface")]
 use super::arrow::{array_capsule, schema_capsule, start_of};
 use super::buffer::{ArrayShape, export_array};
+use super::input::single;
 use super::mask::PyMask;
-use crate::filter::{Column, ColumnData, ColumnSource};
+use crate::filter::{Column, ColumnData, ColumnRelation, ColumnSource};
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyIndexError;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::pyclass::CompareOp;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCapsule, PyIterator, PyTuple};
 use std::sync::Arc;
 
 /// A value of each packet of a batch, in host byte order: a read-only sequence of int (flags: bool; addresses as numbers), None
 /// where the packet has none.
+///
+/// `==`, `!=`, `<`, `<=`, `>` and `>=` with a number or an address give the Mask of the packets whose value stands so to it;
+/// packets that have none are never among them, as with the tests of the filter language.
 ///
 /// Takes part in the buffer protocol, so that `numpy.asarray(column)` is an array without a copy (0 where there is no value,
 /// see `valid`; IPv6 and mapped addresses are 16 bytes), and in Arrow's C data interface: `pyarrow.array(column)`,
@@ -93,6 +98,26 @@ impl PyColumn {
     fn __repr__(&self) -> String {
         let valid = self.core.valid().iter().filter(|valid| **valid).count();
         format!("<Column {} of {} packets, {valid} of which have it>", self.name(), self.core.len())
+    }
+
+    fn __richcmp__(&self, py: Python<'_>, other: &Bound<'_, PyAny>, operator: CompareOp) -> PyResult<Py<PyAny>> {
+        let relation = match operator {
+            CompareOp::Eq => ColumnRelation::Equal,
+            CompareOp::Ne => ColumnRelation::NotEqual,
+            CompareOp::Lt => ColumnRelation::Less,
+            CompareOp::Le => ColumnRelation::LessOrEqual,
+            CompareOp::Gt => ColumnRelation::Greater,
+            CompareOp::Ge => ColumnRelation::GreaterOrEqual,
+        };
+        match single(other)?.and_then(|value| self.core.compare(relation, value)) {
+            Some(mask) => Ok(Py::new(py, PyMask::from(mask))?.into_any()),
+            None => Ok(py.NotImplemented()),
+        }
+    }
+
+    fn __hash__(slf: PyRef<'_, Self>) -> usize {
+        // By identity, as if there were no comparison: a column is no value.
+        slf.as_ptr().addr()
     }
 
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: std::ffi::c_int) -> PyResult<()> {

@@ -107,7 +107,7 @@ impl PyHandle {
     /// An empty batch when the time is out.
     #[pyo3(signature = (limit=64, timeout=None))]
     fn recv_batch(&self, py: Python<'_>, limit: usize, timeout: Option<f64>) -> PyResult<PyBatch> {
-        let mut batch = Batch::new();
+        let mut batch = self.core.new_batch();
         receive(py, &self.core, &mut batch, batch_limit(limit)?, deadline(timeout)?)?;
         Ok(PyBatch::new(batch, self.core.id()))
     }
@@ -228,7 +228,7 @@ impl PyHandle {
 
     /// Waits like `recv_batch`, for a short time and not beyond the next `_wake`; an empty batch if nothing came.
     fn _recv_slice(&self, py: Python<'_>, limit: usize) -> PyResult<PyBatch> {
-        let mut batch = Batch::new();
+        let mut batch = self.core.new_batch();
         receive_slice(py, &self.core, &mut batch, batch_limit(limit)?, Instant::now() + SLICE)?;
         Ok(PyBatch::new(batch, self.core.id()))
     }

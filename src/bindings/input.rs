@@ -101,8 +101,8 @@ fn not_a_value(object: &Bound<'_, PyAny>) -> PyErr {
     PyTypeError::new_err(format!("values are integers, addresses (text or `ipaddress`), or many of them; not {class}"))
 }
 
-/// A number or an address.
-fn single(object: &Bound<'_, PyAny>) -> PyResult<Option<ColumnValue>> {
+/// A number or an address; `None` if it is neither.
+pub(super) fn single(object: &Bound<'_, PyAny>) -> PyResult<Option<ColumnValue>> {
     let address = || object.extract().map(|IpAddress(address)| Some(ColumnValue::Address(address)));
     if object.is_instance_of::<PyString>() {
         return address();

@@ -3,11 +3,12 @@
 //! Rules: handles by rank; a copy for those that sniff, the end of the walk at the first that drops or
 //! diverts. A sent packet begins strictly below its sender. Each handle on the way costs its filter.
 use super::clock::time_ns;
+use super::inject::{ends, fragments_rule};
 use super::member::{Meeting, Member};
 use super::priority::Ladder;
 use crate::address::{Address, Flags};
 use crate::batch::{Batch, Origin, Record};
-use crate::packet::Layout;
+use crate::packet::{Layout, has_loopback_addrs};
 use std::collections::HashSet;
 use std::net::IpAddr;
 
@@ -61,7 +62,7 @@ impl Fragments {
 pub(super) struct Traveller<'a> {
     pub(super) bytes: &'a [u8],
     /// Nothing if no handle may see it: it is no whole packet, or inbound and from this host.
-    pub(super) layout: Option<Layout>,
+    pub(super) layout: Option<&'a Layout>,
     /// As handles see it, but for the mark of copies; its timestamp is the walk's.
     pub(super) address: Address,
     pub(super) fragments: Fragments,
@@ -69,11 +70,20 @@ pub(super) struct Traveller<'a> {
 }
 
 impl<'a> Traveller<'a> {
+    /// Gives it the offset table of its bytes, and says which handles may see it; its address is known.
+    #[inline(always)]
+    pub(super) fn show(&mut self, layout: Option<&'a Layout>, is_reassembled: bool) {
+        let is_invisible = self.address.loopback() && !self.address.outbound();
+        self.layout = layout.filter(|_| !is_invisible);
+        let rule = |layout| fragments_rule(&self.address, layout, is_reassembled);
+        self.fragments = self.layout.map_or(Fragments::Any, rule);
+    }
+
     /// A queued packet that goes on, seen at `now`.
-    fn again(record: &Record, bytes: &'a [u8], fragments: Fragments, now: i64) -> Self {
+    fn again(record: &'a Record, bytes: &'a [u8], fragments: Fragments, now: i64) -> Self {
         let mut address = record.address;
         address.set_timestamp(now);
-        Self { bytes, layout: Some(record.layout), address, fragments, process_id: record.process_id }
+        Self { bytes, layout: Some(&record.layout), address, fragments, process_id: record.process_id }
     }
 }
 
@@ -96,7 +106,8 @@ impl Exit {
     fn deliver(&mut self, traveller: &Traveller<'_>) {
         self.count += 1;
         if self.keeps {
-            let layout = traveller.layout.unwrap_or_else(|| Layout::parse(traveller.bytes).unwrap_or(Layout::EMPTY));
+            let layout =
+                traveller.layout.copied().unwrap_or_else(|| Layout::parse(traveller.bytes).unwrap_or(Layout::EMPTY));
             let time_ns = time_ns(traveller.address.timestamp());
             self.packets.push(traveller.bytes, layout, &traveller.address, time_ns, Origin::Injected(None));
             if let Some(record) = self.packets.records_mut().last_mut() {
@@ -122,16 +133,22 @@ impl Host {
         }
     }
 
-    /// Whether a packet between these stays within this host.
+    /// Whether a packet stays within this host.
     #[inline]
-    pub(super) fn is_loopback(&self, src_addr: IpAddr, dst_addr: IpAddr) -> bool {
-        crate::packet::is_loopback(src_addr, dst_addr)
-            || !self.addresses.is_empty() && [src_addr, dst_addr].iter().all(|address| self.addresses.contains(address))
+    pub(super) fn keeps(&self, bytes: &[u8], layout: &Layout) -> bool {
+        has_loopback_addrs(bytes, layout) || !self.addresses.is_empty() && self.has_both_ends(bytes, layout)
+    }
+
+    #[inline(never)]
+    fn has_both_ends(&self, bytes: &[u8], layout: &Layout) -> bool {
+        let ends = ends(bytes, layout);
+        ends.is_some_and(|(src_addr, dst_addr)| [src_addr, dst_addr].iter().all(|end| self.addresses.contains(end)))
     }
 }
 
 impl Ladder<Member> {
     /// Sends a packet down, from the handle at index `from` on.
+    #[inline]
     pub(super) fn descend(&mut self, from: usize, traveller: &Traveller<'_>, exit: &mut Exit) -> Fate {
         let Some(layout) = traveller.layout else {
             exit.deliver(traveller);
@@ -140,23 +157,27 @@ impl Ladder<Member> {
         let mut next = from;
         while let Some(member) = self.at_mut(next) {
             next += 1;
-            match member.meet(traveller, &layout) {
-                Meeting::Skips => continue,
+            match member.meet(traveller, layout) {
                 Meeting::Drops => return Fate::Dropped,
-                Meeting::Takes => {}
-            }
-            let is_original = member.takes_originals();
-            let mut passed = Batch::new();
-            let is_queued = member.enqueue(traveller, layout, &mut passed);
-            if !passed.is_empty() {
-                self.pass_on(next, &passed, traveller.address.timestamp(), exit);
-            }
-            if is_original && is_queued {
-                return Fate::Diverted;
+                Meeting::Takes if self.queues(next - 1, traveller, *layout, exit) => return Fate::Diverted,
+                Meeting::Takes | Meeting::Skips => {}
             }
         }
         exit.deliver(traveller);
         Fate::Passed
+    }
+
+    /// Queues a packet or its copy at the handle at an index. Whether the packet goes no further.
+    #[inline(never)]
+    fn queues(&mut self, index: usize, traveller: &Traveller<'_>, layout: Layout, exit: &mut Exit) -> bool {
+        let Some(member) = self.at_mut(index) else { return false };
+        let is_original = member.takes_originals();
+        let mut passed = Batch::new();
+        let is_queued = member.enqueue(traveller, layout, &mut passed);
+        if !passed.is_empty() {
+            self.pass_on(index + 1, &passed, traveller.address.timestamp(), exit);
+        }
+        is_original && is_queued
     }
 
     /// Lets packets that were queued go on, from the handle at index `from` on.
@@ -165,7 +186,7 @@ impl Ladder<Member> {
     pub(super) fn pass_on(&mut self, from: usize, passed: &Batch, now: i64, exit: &mut Exit) {
         for (index, record) in passed.records().iter().enumerate() {
             let bytes = passed.bytes(index).unwrap_or_default();
-            let fragments = super::inject::fragments_rule(&record.address, &record.layout, false);
+            let fragments = fragments_rule(&record.address, &record.layout, false);
             self.descend(from, &Traveller::again(record, bytes, fragments, now), exit);
         }
     }

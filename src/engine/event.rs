@@ -91,7 +91,7 @@ impl Connection {
 }
 
 fn traveller(bytes: &[u8], address: Address) -> Traveller<'_> {
-    Traveller { bytes, layout: Some(Layout::EMPTY), address, fragments: Fragments::Any, process_id: 0 }
+    Traveller { bytes, layout: Some(&Layout::EMPTY), address, fragments: Fragments::Any, process_id: 0 }
 }
 
 /// Lets a handle have an event that it matches.

@@ -4,7 +4,7 @@ use super::chain::Traveller;
 use super::clock::{TICKS_PER_MILLISECOND, time_ns};
 use super::error::Error;
 use super::options::{OpenOptions, Overload, Received};
-use super::queue::{Entry, Loss, Parts, Queue};
+use super::queue::{Entry, Loss, Queue};
 use super::raw::Read;
 use super::statistics::Statistics;
 use super::wait::Bell;
@@ -44,6 +44,8 @@ pub(super) struct Member {
     pub(super) reads: VecDeque<Arc<Read>>,
     pub(super) bypasses: Bypasses,
     pub(super) statistics: Statistics,
+    /// How many originals were queued, by which they are named.
+    originals: u64,
     /// Packets that were handed out and neither sent nor given up.
     pub(super) in_hand: u64,
     pub(super) age_watch: AgeWatch,
@@ -68,6 +70,7 @@ impl Member {
             reads: VecDeque::new(),
             bypasses: Bypasses::default(),
             statistics: Statistics::default(),
+            originals: 0,
             in_hand: 0,
             age_watch: AgeWatch::default(),
             opened_at,
@@ -115,9 +118,9 @@ impl Member {
         let lets_pass = self.on_overload == Overload::Pass && self.takes_originals();
         let now = traveller.address.timestamp();
         let Self { queue, statistics, .. } = self;
-        let has_room = queue.make_room(traveller.bytes.len(), now, &mut |entry, parts, loss| {
+        let has_room = queue.make_room(traveller.bytes.len(), now, &mut |record, bytes, loss| {
             if note_loss(statistics, loss, lets_pass) {
-                push_entry(passed, entry, parts, Origin::Injected(None));
+                passed.push_again(record, bytes, Origin::Injected(None));
             }
         });
         if !has_room {
@@ -127,15 +130,31 @@ impl Member {
         if self.flags.has(Flags::SNIFF) {
             address.set_sniffed(true);
         }
-        let len = traveller.bytes.len() as u32;
+        let entry = Entry {
+            layout,
+            address: &address,
+            time_ns: time_ns(now),
+            process_id: traveller.process_id,
+            origin: self.new_origin(),
+        };
         let was_empty = self.queue.is_empty();
-        self.queue.push(Entry { layout, address, len, process_id: traveller.process_id }, traveller.bytes);
+        self.queue.push(&entry, traveller.bytes);
         if !self.reads.is_empty() {
             self.serve_reads(now);
         } else if was_empty {
             self.bell.ring_one();
         }
         true
+    }
+
+    /// What the next queued packet is to whoever receives it.
+    #[inline]
+    const fn new_origin(&mut self) -> Origin {
+        if !self.takes_originals() {
+            return Origin::Injected(None);
+        }
+        self.originals += 1;
+        Origin::Received(Token(self.originals))
     }
 
     /// Discards what waited too long.
@@ -162,13 +181,9 @@ impl Member {
     fn hand_out(&mut self, batch: &mut Batch, limit: usize, now: i64) -> usize {
         self.note_age(now);
         self.expire(now);
-        let takes_originals = self.takes_originals();
-        let count = self.queue.hand_out(limit, |number, entry, parts| {
-            let origin = if takes_originals { Origin::Received(Token(number)) } else { Origin::Injected(None) };
-            push_entry(batch, entry, parts, origin);
-        });
+        let count = self.queue.hand_out(batch, limit);
         self.statistics.received += count as u64;
-        if takes_originals {
+        if self.takes_originals() {
             self.in_hand += count as u64;
         }
         if !self.queue.is_empty() {
@@ -184,12 +199,12 @@ impl Member {
         }
         let takes_originals = self.takes_originals();
         let Self { queue, bypasses, statistics, .. } = self;
-        queue.remove_selected(|entry, bytes| {
-            let is_bypassed = bypasses.lets_pass(bytes, &entry.layout, now);
+        queue.remove_selected(|record, bytes| {
+            let is_bypassed = bypasses.lets_pass(bytes, &record.layout, now);
             if is_bypassed {
                 statistics.bypassed += 1;
                 if takes_originals {
-                    push_entry(passed, entry, [bytes, &[]], Origin::Injected(None));
+                    passed.push_again(record, bytes, Origin::Injected(None));
                 }
             }
             is_bypassed
@@ -226,18 +241,4 @@ fn note_loss(statistics: &mut Statistics, loss: Loss, lets_pass: bool) -> bool {
         }
     }
     false
-}
-
-/// Appends a queue's entry to a batch.
-#[inline]
-pub(super) fn push_entry(batch: &mut Batch, entry: &Entry, [head, rest]: Parts<'_>, origin: Origin) {
-    batch.push(head, entry.layout, &entry.address, time_ns(entry.address.timestamp()), origin);
-    if !rest.is_empty() {
-        batch.extend_last(rest);
-    }
-    if entry.process_id != 0
-        && let Some(record) = batch.records_mut().last_mut()
-    {
-        record.process_id = entry.process_id;
-    }
 }

@@ -78,8 +78,6 @@ pub use handle::Handle;
 pub use inject::Injection;
 pub use options::{Mask, OpenOptions, Overload, Received, SendError, Wait};
 pub(crate) use priority::{Ladder, Rank};
-#[cfg(any(test, all(windows, target_arch = "x86_64")))]
-pub(crate) use queue::Parts;
 pub(crate) use queue::{Entry, Loss, Queue};
 pub use raw::{Completion, Overlapped, RawHandle};
 pub(crate) use send::{repair, verify_lens, verify_sending};

@@ -9,11 +9,11 @@ use super::handle::Handle;
 use super::inject::well_formed;
 use super::member::Member;
 use super::options::{OpenOptions, Overload, Wait};
-use super::queue::{Entry, Parts};
 use super::send::{Counts, verify_lens, verify_sender};
 use super::sync::{Mutex, lock};
 use super::wait::{Bell, Waited};
 use crate::address::{ADDRESS_LEN, Address, Flags, Layer, Parameter, Shutdown};
+use crate::batch::Record;
 use crate::filter::Filter;
 use std::sync::Arc;
 
@@ -74,21 +74,20 @@ impl Read {
 
 impl Completion {
     /// Takes the first packet, which is cut if it is too long for the buffer, and gone if there is none.
-    fn first(read: &Read, layer: Layer, entry: &Entry, [head, rest]: Parts<'_>) -> Self {
-        let len = entry.len as usize;
+    fn first(read: &Read, layer: Layer, record: &Record, bytes: &[u8]) -> Self {
+        let len = bytes.len();
         let has_data = !matches!(layer, Layer::Flow | Layer::Socket);
         let space = read.buffer_len.unwrap_or(0);
         if !has_data || len <= space && space > 0 {
-            return Self { error: None, data: [head, rest].concat(), addresses: vec![entry.address] };
+            return Self { error: None, data: bytes.to_vec(), addresses: vec![record.address] };
         }
         let message = format!("the packet has {len} bytes, the buffer {space}; a buffer of 65575 takes any");
         let error = Some(Error::new(ErrorCode::InsufficientBuffer, message));
         if space == 0 {
             return Self { error, data: Vec::new(), addresses: Vec::new() };
         }
-        let mut data = [head, rest].concat();
-        data.truncate(space);
-        Self { error, data, addresses: vec![entry.address] }
+        let data = bytes.get(..space).unwrap_or_default().to_vec();
+        Self { error, data, addresses: vec![record.address] }
     }
 }
 
@@ -110,21 +109,20 @@ impl Member {
 
     /// Answers a read with the first packet and all that fit behind it.
     fn serve(&mut self, read: &Read) {
-        let Some((entry, parts)) = self.queue.first() else { return };
-        let mut completion = Completion::first(read, self.layer, entry, parts);
+        let Some((record, bytes)) = self.queue.first() else { return };
+        let mut completion = Completion::first(read, self.layer, record, bytes);
         self.queue.remove_first();
         if completion.error.is_some() {
             self.statistics.errors += 1;
         }
         let space = read.buffer_len.unwrap_or(0);
         while completion.error.is_none() && completion.addresses.len() < read.capacity {
-            let Some((entry, [head, rest])) = self.queue.first() else { break };
-            if completion.data.len() + entry.len as usize > space {
+            let Some((record, bytes)) = self.queue.first() else { break };
+            if completion.data.len() + bytes.len() > space {
                 break;
             }
-            completion.data.extend_from_slice(head);
-            completion.data.extend_from_slice(rest);
-            completion.addresses.push(entry.address);
+            completion.data.extend_from_slice(bytes);
+            completion.addresses.push(record.address);
             self.queue.remove_first();
         }
         let count = completion.addresses.len() as u64;
@@ -302,7 +300,7 @@ impl RawHandle {
             let outcome = raw_len(rest).and_then(|len| {
                 let packet = rest.get(..len).unwrap_or(rest);
                 offset += len;
-                way.send_one(packet, well_formed(packet), address, 0)
+                way.send_one(packet, well_formed(packet).as_ref(), address, 0)
             });
             match outcome {
                 Ok(()) => sent += 1,

@@ -3,9 +3,8 @@
 //!
 //! Source: the driver's order of checks on Send. The caller's bytes are never changed; a packet that needs no repair is
 //! not copied.
-use super::chain::{Exit, Host, Traveller};
+use super::chain::{Exit, Fragments, Host, Traveller};
 use super::error::{Error, ErrorCode};
-use super::inject::{ends, travel};
 use super::member::Member;
 use super::options::{Mask, SendError};
 use super::priority::Ladder;
@@ -27,8 +26,19 @@ pub(super) struct Way<'a> {
     pub(super) scratch: &'a mut Vec<u8>,
     /// Where the first handle below the sender is.
     pub(super) from: usize,
-    pub(super) layer: Layer,
-    pub(super) now: i64,
+    /// What the addresses of all that is sent have in common.
+    pub(super) address: Address,
+}
+
+/// What handles see in the addresses of all packets that are sent at `now`, whatever their senders' addresses say.
+pub(super) fn sent_address(layer: Layer, now: i64) -> Address {
+    let mut address = Address::default();
+    address.set_timestamp(now);
+    address.set_layer(layer);
+    address.set_ip_checksum(true);
+    address.set_tcp_checksum(true);
+    address.set_udp_checksum(true);
+    address
 }
 
 /// What a batch did that was sent, for the statistics.
@@ -68,12 +78,14 @@ impl Way<'_> {
     pub(super) fn send(&mut self, batch: &Batch, mask: Mask<'_>) -> Result<usize, SendError> {
         let mut counts = Counts::default();
         let mut failure = None;
+        // One for all packets, of which each changes little.
+        let mut traveller = self.traveller();
         for (index, record) in batch.records().iter().enumerate() {
             if mask.is_some_and(|mask| mask.get(index) != Some(&true)) {
                 continue;
             }
             let bytes = batch.bytes(index).unwrap_or_default();
-            match self.send_record(record, bytes) {
+            match self.send_record(&mut traveller, record, bytes) {
                 Ok(()) => {
                     counts.sent += 1;
                     counts.modified += u64::from(record.changed);
@@ -106,11 +118,25 @@ impl Way<'_> {
         }
     }
 
-    fn send_record(&mut self, record: &Record, bytes: &[u8]) -> Result<(), Error> {
-        let total_len = record.layout.total_len();
-        verify_lens(bytes, total_len)?;
-        let whole = bytes.get(..total_len).unwrap_or(bytes);
-        self.send_one(whole, Some(record.layout.without_rest()), &record.address, record.process_id)
+    #[inline(always)]
+    fn send_record<'a>(
+        &mut self,
+        traveller: &mut Traveller<'a>,
+        record: &'a Record,
+        bytes: &'a [u8],
+    ) -> Result<(), Error> {
+        let Record { layout, address, process_id, .. } = record;
+        verify_lens(bytes, layout.total_len())?;
+        if layout.is_extended() {
+            let whole = bytes.get(..layout.total_len()).unwrap_or(bytes);
+            return self.send_one(whole, Some(&layout.without_rest()), address, *process_id);
+        }
+        if needs_work(Some(layout), address) {
+            return self.send_repaired(bytes, Some(layout), address, *process_id);
+        }
+        self.set_out(traveller, bytes, Some(layout), address, *process_id);
+        self.ladder.descend(self.from, traveller, self.exit);
+        Ok(())
     }
 
     /// Sends a packet of the right length. Nothing is known of one whose offset table is missing, so that no handle
@@ -118,69 +144,95 @@ impl Way<'_> {
     pub(super) fn send_one(
         &mut self,
         bytes: &[u8],
-        layout: Option<Layout>,
+        layout: Option<&Layout>,
         address: &Address,
         process_id: u32,
     ) -> Result<(), Error> {
-        if !needs_work(layout.as_ref(), address) {
-            let traveller = self.outgoing(bytes, layout, address, process_id);
-            self.ladder.descend(self.from, &traveller, self.exit);
-            return Ok(());
+        if needs_work(layout, address) {
+            return self.send_repaired(bytes, layout, address, process_id);
         }
+        let mut traveller = self.traveller();
+        self.set_out(&mut traveller, bytes, layout, address, process_id);
+        self.ladder.descend(self.from, &traveller, self.exit);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn send_repaired(
+        &mut self,
+        bytes: &[u8],
+        layout: Option<&Layout>,
+        address: &Address,
+        process_id: u32,
+    ) -> Result<(), Error> {
         let mut scratch = std::mem::take(self.scratch);
         scratch.clear();
         scratch.extend_from_slice(bytes);
-        let outcome = repair(&mut scratch, layout.as_ref(), address).map(|computed| {
+        let outcome = repair(&mut scratch, layout, address).map(|computed| {
             if let Some(sender) = self.from.checked_sub(1).and_then(|index| self.ladder.at_mut(index)) {
                 sender.statistics.checksums_computed += computed;
             }
-            let traveller = self.outgoing(&scratch, layout, address, process_id);
+            let mut traveller = self.traveller();
+            self.set_out(&mut traveller, &scratch, layout, address, process_id);
             self.ladder.descend(self.from, &traveller, self.exit);
         });
         *self.scratch = scratch;
         outcome
     }
 
-    /// The packet as the handles below see it: of what its sender's address says, only direction and interface count.
-    fn outgoing<'a>(&self, bytes: &'a [u8], layout: Option<Layout>, given: &Address, process_id: u32) -> Traveller<'a> {
-        let is_forwarded = self.layer == Layer::NetworkForward;
-        let is_loopback = || {
-            let ends = layout.as_ref().and_then(|layout| ends(bytes, layout));
-            ends.is_some_and(|(src_addr, dst_addr)| self.host.is_loopback(src_addr, dst_addr))
-        };
-        let mut address = Address::default();
-        address.set_timestamp(self.now);
-        address.set_layer(self.layer);
+    /// A packet about to be sent of which nothing is known yet.
+    const fn traveller<'a>(&self) -> Traveller<'a> {
+        Traveller { bytes: &[], layout: None, address: self.address, fragments: Fragments::Any, process_id: 0 }
+    }
+
+    /// Makes the packet one that the handles below see: of what its sender's address says, only direction and interface
+    /// count.
+    #[inline(always)]
+    fn set_out<'a>(
+        &self,
+        traveller: &mut Traveller<'a>,
+        bytes: &'a [u8],
+        layout: Option<&'a Layout>,
+        given: &Address,
+        process_id: u32,
+    ) {
+        let is_forwarded = self.address.raw_layer() == Layer::NetworkForward.number();
+        let stays = !is_forwarded && layout.is_some_and(|layout| self.host.keeps(bytes, layout));
+        let Traveller { address, .. } = traveller;
         address.set_outbound(is_forwarded || given.outbound());
-        address.set_loopback(!is_forwarded && is_loopback());
+        address.set_loopback(stays);
         address.set_ipv6(bytes.first().is_some_and(|byte| byte >> 4 == 6));
-        address.set_ip_checksum(true);
-        address.set_tcp_checksum(true);
-        address.set_udp_checksum(true);
         address.set_interface_index(match given.interface_index() {
             0 => DEFAULT_INTERFACE,
             index => index,
         });
         address.set_subinterface_index(if is_forwarded { 0 } else { given.subinterface_index() });
-        travel(bytes, layout, address, false, process_id)
+        traveller.bytes = bytes;
+        traveller.process_id = process_id;
+        traveller.show(layout, false);
     }
 }
 
 /// Refuses bytes that are shorter than they claim, or claim too little.
+#[inline]
 pub(crate) fn verify_lens(bytes: &[u8], total_len: usize) -> Result<(), Error> {
-    if bytes.len() < SMALLEST_LEN {
-        let message = format!("a packet has at least {SMALLEST_LEN} bytes, this one has {}", bytes.len());
-        return Err(Error::new(ErrorCode::InsufficientBuffer, message));
+    let is_whole = SMALLEST_LEN <= total_len && total_len <= bytes.len();
+    if is_whole { Ok(()) } else { Err(wrong_lens(bytes.len(), total_len)) }
+}
+
+#[cold]
+#[inline(never)]
+fn wrong_lens(len: usize, total_len: usize) -> Error {
+    if len < SMALLEST_LEN {
+        let message = format!("a packet has at least {SMALLEST_LEN} bytes, this one has {len}");
+        return Error::new(ErrorCode::InsufficientBuffer, message);
     }
     if total_len < SMALLEST_LEN {
         let message = format!("the IP header claims a length of {total_len}, less than that of a header");
-        return Err(Error::new(ErrorCode::InvalidParameter, message));
+        return Error::new(ErrorCode::InvalidParameter, message);
     }
-    if total_len > bytes.len() {
-        let message = format!("the packet has {} bytes, its IP header claims {total_len}", bytes.len());
-        return Err(Error::new(ErrorCode::InsufficientBuffer, message));
-    }
-    Ok(())
+    let message = format!("the packet has {len} bytes, its IP header claims {total_len}");
+    Error::new(ErrorCode::InsufficientBuffer, message)
 }
 
 /// Whether a packet must be changed before it goes out.

@@ -7,7 +7,7 @@ use super::inject::{Injection, well_formed};
 use super::member::Member;
 use super::options::OpenOptions;
 use super::priority::{Ladder, Rank};
-use super::send::Way;
+use super::send::{Way, sent_address};
 use super::statistics::Statistics;
 use super::sync::{Mutex, MutexGuard, lock};
 use super::wait::Bell;
@@ -141,7 +141,7 @@ impl State {
         {
             self.host.learn_ends(bytes, layout);
         }
-        let traveller = injection.traveller(bytes, layout, now);
+        let traveller = injection.traveller(bytes, layout.as_ref(), now);
         self.ladders.of(injection.layer()).descend(0, &traveller, &mut self.exit)
     }
 
@@ -160,7 +160,7 @@ impl State {
         let Self { ladders, exit, host, scratch, .. } = self;
         let ladder = ladders.of(layer);
         let from = ladder.index_of(rank)? + 1;
-        Some(Way { ladder, exit, host, scratch, from, layer, now })
+        Some(Way { ladder, exit, host, scratch, from, address: sent_address(layer, now) })
     }
 
     /// Closes a handle: what it had queued and nobody received goes on from its place. Its last counts; `None` if it is
@@ -193,7 +193,7 @@ impl State {
         let (mut given_back, mut failed) = (0, 0);
         for (index, record) in queued.records().iter().enumerate() {
             let bytes = queued.bytes(index).unwrap_or_default();
-            match way.send_one(bytes, Some(record.layout), &record.address, record.process_id) {
+            match way.send_one(bytes, Some(&record.layout), &record.address, record.process_id) {
                 Ok(()) => given_back += 1,
                 Err(_) => failed += 1,
             }
@@ -230,10 +230,12 @@ fn verify_filter(filter: &Filter, layer: Layer) -> Result<(), Error> {
 }
 
 impl Member {
-    /// Takes out all that is queued.
+    /// Takes out all that is queued, to go on as copies.
     fn take_queue(&mut self, batch: &mut Batch) {
-        self.queue.hand_out(usize::MAX, |_, entry, parts| {
-            super::member::push_entry(batch, entry, parts, Origin::Injected(None));
-        });
+        let from = batch.len();
+        self.queue.hand_out(batch, usize::MAX);
+        for record in batch.records_mut().iter_mut().skip(from) {
+            record.origin = Origin::Injected(None);
+        }
     }
 }

@@ -75,7 +75,9 @@ mod trace;
 mod types;
 mod warning;
 
-pub use column::{Column, ColumnData, ColumnError, ColumnErrorKind, ColumnSource, ColumnValue, WriteFault};
+pub use column::{
+    Column, ColumnData, ColumnError, ColumnErrorKind, ColumnRelation, ColumnSource, ColumnValue, WriteFault,
+};
 #[cfg(target_os = "linux")]
 pub(crate) use ebpf::{Arithmetic, Assembler, EventPlaces, Relation};
 pub use ebpf::{Ebpf, Vantage};

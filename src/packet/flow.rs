@@ -1,7 +1,8 @@
 //! What addresses and ports say of a packet: which flow it belongs to, whichever way it goes, and whether it leaves its
 //! host. Never panics, never allocates.
 use super::edit::{Endpoint, read_addr, read_port};
-use super::layout::Layout;
+use super::field::array;
+use super::layout::{IpVersion, Layout};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 
@@ -60,7 +61,23 @@ pub fn flow_hash(bytes: &[u8], layout: &Layout) -> u64 {
     hasher.finish()
 }
 
-/// Whether a packet stays within its host by its addresses alone: 127/8, ::1, or both equal.
+/// Whether a packet stays within its host by its addresses alone: see [`is_loopback`]. False if it has none.
+#[inline]
+pub fn has_loopback_addrs(bytes: &[u8], layout: &Layout) -> bool {
+    // The addresses as numbers, both of one kind: a fraction of what two `IpAddr` take.
+    match layout.version() {
+        IpVersion::V4 => array(bytes, 12).zip(array(bytes, 16)).is_some_and(|(src, dst)| {
+            let (src_addr, dst_addr) = (u32::from_be_bytes(src), u32::from_be_bytes(dst));
+            src_addr == dst_addr || src_addr >> 24 == 127 || dst_addr >> 24 == 127
+        }),
+        IpVersion::V6 => array(bytes, 8).zip(array(bytes, 24)).is_some_and(|(src, dst)| {
+            let (src_addr, dst_addr) = (u128::from_be_bytes(src), u128::from_be_bytes(dst));
+            src_addr == dst_addr || src_addr == 1 || dst_addr == 1
+        }),
+    }
+}
+
+/// Whether a packet between two addresses stays within its host by them alone: 127/8, ::1, or both equal.
 #[inline]
 pub fn is_loopback(src_addr: IpAddr, dst_addr: IpAddr) -> bool {
     src_addr == dst_addr || src_addr.is_loopback() || dst_addr.is_loopback()
@@ -85,6 +102,25 @@ mod tests {
         let hash = |bytes: &[u8]| flow_hash(bytes, &Layout::parse(bytes).unwrap());
         assert_eq!(hash(&there), hash(&back));
         assert_ne!(hash(&there), hash(&other));
+    }
+
+    #[test]
+    fn addresses_are_loopback_in_both_forms() {
+        let addresses = ["127.0.0.1", "127.9.8.7", "10.0.0.1", "10.0.0.2", "::1", "::2", "fe80::1"];
+        let addresses = addresses.map(|address| address.parse::<IpAddr>().unwrap());
+        let mut found = [0, 0];
+        for (src, dst) in addresses.iter().flat_map(|src| addresses.map(|dst| (*src, dst))) {
+            let packet = match (src, dst) {
+                (IpAddr::V4(src), IpAddr::V4(dst)) => Builder::ipv4(src, dst).udp(9, 1).build().unwrap(),
+                (IpAddr::V6(src), IpAddr::V6(dst)) => Builder::ipv6(src, dst).udp(9, 1).build().unwrap(),
+                _ => continue,
+            };
+            let is_expected = is_loopback(src, dst);
+            assert_eq!(has_loopback_addrs(&packet, &Layout::parse(&packet).unwrap()), is_expected, "{src} to {dst}");
+            found[usize::from(is_expected)] += 1;
+        }
+        assert_eq!(found, [6, 19]);
+        assert!(!has_loopback_addrs(&[], &Layout::EMPTY));
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub use build::Builder;
 pub use checksum::{Filled, Sum, fill_checksums, fill_checksums_with, skip, verify_checksums};
 pub use edit::{Endpoint, read, read_addr, read_port, set_payload, write, write_addr, write_port};
 pub use error::{EditError, EditErrorKind, ErrorKind, ParseError};
-pub use flow::{FlowKey, flow_hash, is_loopback};
+pub use flow::{FlowKey, flow_hash, has_loopback_addrs, is_loopback};
 pub use hash::hash;
 pub use header::{Field, Header, IcmpHeader, Icmpv6Header, Ipv4Header, Ipv6Header, Role, TcpHeader, UdpHeader, fields};
 pub use layout::{IpVersion, Layout, Transport};

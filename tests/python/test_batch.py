@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import operator
 import pathlib
 import threading
 from collections.abc import Callable, Iterator
@@ -301,3 +302,56 @@ def test_a_batch_may_be_used_from_many_threads() -> None:
         assert len(batch) == len(packets)
         assert set(selected.column("src_port")) == {7}
         assert all(packet.checksums_valid for packet in batch)
+
+
+#: Columns of every type, each with values on both sides of it and one that no packet has.
+COMPARED = {
+    "tcp.Syn": (0, 1, 2, -1),
+    "ip.TTL": (0, 63, 64, 255, 256, -1),
+    "dst_port": (53, 80, 65_535, 65_536, -5),
+    "tcp.SeqNum": (0, 1, 2**32, 2**127, 2**128 - 1),
+    "time_ns": (0, -1, 2**62, 2**64),
+    "length": (20, 40, 2**40),
+}
+OPERATORS = (operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge)
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_a_column_compares_with_a_number_as_its_values_do(name: str) -> None:
+    packets = [*EACH_PROTOCOL.values(), tcp(flags=2, ttl=63), udp(dst_port=80), tcp(dst_port=65_535, ttl=255)]
+    with od.open(backend=od.Replay(pcap(packets))) as handle:
+        column = handle.recv_batch(limit=255).column(name)
+    values = list(column)
+    others = [*COMPARED[name], *(int(value) for value in values if value is not None)]
+    for compares in OPERATORS:
+        for other in others:
+            expected = [value is not None and compares(value, other) for value in values]
+            assert list(compares(column, other)) == expected, f"{compares.__name__} {other}"
+
+
+def test_a_column_compares_with_an_address_in_every_form() -> None:
+    with od.open(backend=od.Replay(pcap(list(EACH_PROTOCOL.values())))) as handle:
+        batch = handle.recv_batch(limit=255)
+    src_addr, ipv4_addr = batch.column("src_addr"), batch.column("ip.SrcAddr")
+    for packet in batch:
+        for other in (packet.src_addr, str(packet.src_addr)):
+            assert list(src_addr == other) == [each.src_addr == packet.src_addr for each in batch]
+    (first,) = {packet.src_addr for packet in batch if packet.ipv4}
+    assert list(ipv4_addr == first) == list(ipv4_addr == int(first)) == list(ipv4_addr.valid)
+    assert list(ipv4_addr <= first) == list(ipv4_addr.valid)
+    assert not any(ipv4_addr != first)
+
+
+def test_a_column_does_not_compare_with_what_it_holds_none_of() -> None:
+    with od.open(backend=od.Replay(pcap([udp()]))) as handle:
+        batch = handle.recv_batch()
+    port = batch.column("udp.DstPort")
+    comparison: object = port == [53]
+    assert comparison is False
+    assert port != batch.column("udp.SrcPort")
+    assert port in {port}
+    for other in (1.5, None, "10.0.0.1"):
+        with pytest.raises(TypeError, match="'<' not supported"):
+            _ = port < other
+    with pytest.raises(ValueError, match="is no IP address"):
+        _ = port < "http"

@@ -141,6 +141,28 @@ proptest! {
     }
 
     #[test]
+    fn one_value_for_all_is_written_as_each_would_be(
+        batch in batch(),
+        chosen in any::<prop::sample::Index>(),
+        value in prop_oneof![
+            (0..70_000_u128).prop_map(ColumnValue::Number),
+            any::<std::net::IpAddr>().prop_map(ColumnValue::Address),
+            Just(ColumnValue::Absent),
+        ],
+        picks in vec(0..6_usize, 0..6),
+    ) {
+        let source = ColumnSource::parse(settable()[chosen.index(settable().len())].0).unwrap();
+        let (mut by_one, mut by_each) = (batch.clone(), batch);
+        let outcome = source.write_one(&mut by_one, picks.iter().copied(), value);
+        let expected = source.write(&mut by_each, picks.iter().map(|at| (*at, value)));
+        prop_assert_eq!(outcome, expected);
+        for at in 0..by_one.len() {
+            prop_assert_eq!(by_one.bytes(at), by_each.bytes(at));
+            prop_assert_eq!(by_one.records()[at].changed, by_each.records()[at].changed);
+        }
+    }
+
+    #[test]
     fn if_one_packet_lacks_the_header_none_is_changed(batch in batch()) {
         let has_port = extract(&batch, "tcp.DstPort");
         let first = has_port.valid().iter().position(|valid| !valid);

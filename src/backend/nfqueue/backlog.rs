@@ -1,20 +1,25 @@
 //! Packets that were taken from the kernel and wait for the program, under the driver's three limits.
-use crate::address::Layer;
-use crate::batch::{Batch, Origin, Token};
-use crate::engine::{Entry, Loss, Queue, time_ns};
-use std::collections::VecDeque;
-
 use super::arrival::Arrival;
+use crate::address::Layer;
+use crate::batch::{Batch, Origin, Record, Token};
+use crate::engine::{Entry, Loss, Queue};
 
-/// The queue, and the packets' tokens beside it.
+/// The queue. What is in it has the kernel's token, whether it can be sent or not.
 pub(super) struct Backlog {
     pub(super) queue: Queue,
-    tokens: VecDeque<Token>,
+}
+
+/// The token of a packet in the queue.
+fn token(record: &Record) -> Option<Token> {
+    match record.origin {
+        Origin::Received(token) => Some(token),
+        Origin::Injected(_) => None,
+    }
 }
 
 impl Backlog {
     pub(super) fn new(layer: Layer) -> Self {
-        Self { queue: Queue::new(layer), tokens: VecDeque::new() }
+        Self { queue: Queue::new(layer) }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -23,19 +28,24 @@ impl Backlog {
 
     /// Discards what waited too long.
     pub(super) fn expire(&mut self, now: i64, note: &mut impl FnMut(Token, Loss)) {
-        let Self { queue, tokens } = self;
-        queue.expire(now, &mut |_, _, loss| {
-            if let Some(token) = tokens.pop_front() {
+        self.queue.expire(now, &mut |record, _, loss| {
+            if let Some(token) = token(record) {
                 note(token, loss);
             }
         });
     }
 
     /// Appends a packet; what it pushes out is told, and itself if it does not fit at all.
-    pub(super) fn push(&mut self, arrival: &Arrival<'_>, token: Token, now: i64, note: &mut impl FnMut(Token, Loss)) {
-        let Self { queue, tokens } = self;
-        let has_room = queue.make_room(arrival.bytes.len(), now, &mut |_, _, loss| {
-            if let Some(token) = tokens.pop_front() {
+    pub(super) fn push(
+        &mut self,
+        arrival: &Arrival<'_>,
+        time_ns: i64,
+        token: Token,
+        now: i64,
+        note: &mut impl FnMut(Token, Loss),
+    ) {
+        let has_room = self.queue.make_room(arrival.bytes.len(), now, &mut |record, _, loss| {
+            if let Some(token) = self::token(record) {
                 note(token, loss);
             }
         });
@@ -43,47 +53,39 @@ impl Backlog {
             note(token, Loss::Size);
             return;
         }
-        let len = arrival.bytes.len() as u32;
-        let entry = Entry { layout: arrival.layout, address: arrival.address, len, process_id: 0 };
-        queue.push(entry, arrival.bytes);
-        tokens.push_back(token);
+        let Arrival { bytes, layout, address } = arrival;
+        let origin = Origin::Received(token);
+        self.queue.push(&Entry { layout: *layout, address, time_ns, process_id: 0, origin }, bytes);
     }
 
-    /// Hands packets out, the oldest first; how many.
+    /// Hands packets out, the oldest first; how many. `origin` says what each is to whoever receives it.
     pub(super) fn hand_out(
         &mut self,
         batch: &mut Batch,
         limit: usize,
         mut origin: impl FnMut(Token) -> Origin,
     ) -> usize {
-        let Self { queue, tokens } = self;
-        queue.hand_out(limit, |_, entry, [head, rest]| {
-            let origin = tokens.pop_front().map_or(Origin::Injected(None), &mut origin);
-            batch.push(head, entry.layout, &entry.address, time_ns(entry.address.timestamp()), origin);
-            if !rest.is_empty() {
-                batch.extend_last(rest);
-            }
-        })
+        let from = batch.len();
+        let count = self.queue.hand_out(batch, limit);
+        for record in batch.records_mut().iter_mut().skip(from) {
+            record.origin = token(record).map_or(Origin::Injected(None), &mut origin);
+        }
+        count
     }
 
     /// The packets' tokens.
     pub(super) fn tokens(&self) -> impl Iterator<Item = Token> + '_ {
-        self.tokens.iter().copied()
+        self.queue.records().filter_map(token)
     }
 
     /// Takes out the packets that `select` picks, and keeps the order of all others; the tokens of those taken.
-    pub(super) fn take_selected(&mut self, mut select: impl FnMut(&Entry, &[u8]) -> bool) -> Vec<Token> {
+    pub(super) fn take_selected(&mut self, mut select: impl FnMut(&Record, &[u8]) -> bool) -> Vec<Token> {
         let mut taken = Vec::new();
-        let mut kept = VecDeque::new();
-        let mut tokens = std::mem::take(&mut self.tokens).into_iter();
-        self.queue.remove_selected(|entry, bytes| {
-            let is_selected = select(entry, bytes);
-            if let Some(token) = tokens.next() {
-                if is_selected { taken.push(token) } else { kept.push_back(token) }
-            }
+        self.queue.remove_selected(|record, bytes| {
+            let is_selected = select(record, bytes);
+            taken.extend(token(record).filter(|_| is_selected));
             is_selected
         });
-        self.tokens = kept;
         taken
     }
 }

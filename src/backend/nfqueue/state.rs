@@ -299,6 +299,7 @@ impl State {
         now: i64,
     ) {
         let token = token::token(waiting, arrival.address.interface_index());
+        let time_ns = waiting.time_ns.unwrap_or_else(|| time_ns(arrival.address.timestamp()));
         if self.flags.has(Flags::DROP) {
             self.statistics.dropped += 1;
             queue.answer(&mut self.answers, waiting.id, Verdict::Drop, None);
@@ -318,13 +319,12 @@ impl State {
                 note_held(queue, &mut self.held, &mut self.answers, token);
                 origin = Origin::Received(token);
             }
-            let time = waiting.time_ns.unwrap_or_else(|| time_ns(arrival.address.timestamp()));
-            batch.push(arrival.bytes, arrival.layout, &arrival.address, time, origin);
+            batch.push(arrival.bytes, arrival.layout, &arrival.address, time_ns, origin);
             return;
         }
         let Self { backlog, statistics, answers, on_overload, gone, .. } = self;
         let lets_pass = *on_overload == Overload::Pass && can_send;
-        backlog.push(arrival, token, now, &mut |token, loss| {
+        backlog.push(arrival, time_ns, token, now, &mut |token, loss| {
             let verdict = note_loss(statistics, loss, lets_pass && !is_gone(*gone, token));
             if can_send && !is_gone(*gone, token) {
                 queue.answer(answers, token::id(token), verdict, None);
@@ -384,7 +384,7 @@ impl State {
         }
         let can_send = self.can_send();
         let Self { backlog, bypasses, statistics, answers, .. } = self;
-        for token in backlog.take_selected(|entry, bytes| bypasses.lets_pass(bytes, &entry.layout, now)) {
+        for token in backlog.take_selected(|record, bytes| bypasses.lets_pass(bytes, &record.layout, now)) {
             statistics.bypassed += 1;
             if can_send {
                 queue.answer(answers, token::id(token), Verdict::Accept, None);

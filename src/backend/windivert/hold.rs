@@ -1,8 +1,7 @@
 //! Packets that wait in the queue until the owner of their connection is known, and how long. Knows no Windows.
 use super::sockets::{Connection, Sockets};
-use crate::batch::PacketRef;
-use crate::engine::{Entry, Parts, Queue};
-use std::borrow::Cow;
+use crate::batch::{Batch, PacketRef};
+use crate::engine::Queue;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -83,30 +82,32 @@ impl Hold {
         Some(Duration::from_micros(ticks.saturating_mul(1000).div_ceil(self.ticks_per_millisecond.max(1))))
     }
 
-    /// Hands out up to `limit` queued packets whose process is known or that have waited for it long enough, in order.
-    pub(super) fn hand_out(&mut self, queue: &mut Queue, limit: usize, now: i64, mut give: impl FnMut(&Entry, Parts<'_>)) {
+    /// Appends up to `limit` queued packets to a batch whose process is known or that have waited for it long enough, in
+    /// order; how many.
+    pub(super) fn hand_out(&mut self, queue: &mut Queue, batch: &mut Batch, limit: usize, now: i64) -> usize {
         self.expire(now);
         let look = self.look(now);
-        let settle = |entry: &Entry, bytes: &[u8]| {
-            look.settle(PacketRef { bytes, layout: &entry.layout, address: &entry.address }, entry.process_id)
-        };
-        let mut give = |entry: &Entry, process_id, parts: Parts<'_>| give(&Entry { process_id, ..*entry }, parts);
-        if !self.is_holding() {
-            queue.hand_out(limit, |_, entry, parts| {
-                let [head, rest] = parts;
-                let bytes = if rest.is_empty() { Cow::Borrowed(head) } else { Cow::Owned(parts.concat()) };
-                give(entry, settle(entry, &bytes).unwrap_or_default(), parts);
+        let before = batch.len();
+        if self.is_holding() {
+            queue.remove_selected(|record, bytes| {
+                if batch.len() - before >= limit {
+                    return false;
+                }
+                let packet = PacketRef { bytes, layout: &record.layout, address: &record.address };
+                let Some(process_id) = look.settle(packet, record.process_id) else { return false };
+                batch.push_again(record, bytes, record.origin);
+                set_process(batch, batch.len() - 1, process_id);
+                true
             });
-            return;
+        } else {
+            queue.hand_out(batch, limit);
+            for index in before..batch.len() {
+                let known_id = batch.records().get(index).map_or(0, |record| record.process_id);
+                let process_id = batch.packet(index).and_then(|packet| look.settle(packet, known_id));
+                set_process(batch, index, process_id.unwrap_or_default());
+            }
         }
-        let mut rest = limit;
-        queue.remove_selected(|entry, bytes| {
-            let settled = if rest == 0 { None } else { settle(entry, bytes) };
-            let Some(process_id) = settled else { return false };
-            rest -= 1;
-            give(entry, process_id, [bytes, &[]]);
-            true
-        });
+        batch.len() - before
     }
 
     /// Looks at packets that were queued.
@@ -137,6 +138,12 @@ impl Look<'_> {
     }
 }
 
+fn set_process(batch: &mut Batch, index: usize, process_id: u32) {
+    if let Some(record) = batch.records_mut().get_mut(index) {
+        record.process_id = process_id;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::intake::Intake;
@@ -144,7 +151,6 @@ mod tests {
     use super::super::sockets::tests::event;
     use super::*;
     use crate::address::{Event, Flags};
-    use crate::batch::Batch;
     use crate::packet::{FlowKey, Layout};
 
     /// What was handed out: ports and processes.

@@ -6,7 +6,7 @@ use super::loss::LossEstimate;
 use super::timebase::Timebase;
 use crate::address::{Address, Flags, Layer, Parameter};
 use crate::batch::{Batch, Origin, PacketRef, Token};
-use crate::engine::{AgeWatch, Bypasses, Entry, Loss, Parts, Queue, Statistics, Warning};
+use crate::engine::{AgeWatch, Bypasses, Entry, Loss, Queue, Statistics, Warning};
 use crate::filter::Filter;
 use crate::packet::{FlowKey, Layout};
 use std::time::Duration;
@@ -24,8 +24,8 @@ pub(super) struct Intake {
     queue: Queue,
     /// Whose packets wait until their process is known, if processes are tracked.
     hold: Option<Hold>,
-    /// How many packets were handed out.
-    handed: u64,
+    /// How many originals were queued, by which they are named.
+    originals: u64,
     timebase: Timebase,
     loss: LossEstimate,
     statistics: Statistics,
@@ -41,7 +41,7 @@ impl Intake {
             bypasses: Bypasses::default(),
             queue: Queue::with_ticks(layer, timebase.ticks_per_millisecond()),
             hold: None,
-            handed: 0,
+            originals: 0,
             timebase,
             loss: LossEstimate::default(),
             statistics: Statistics::default(),
@@ -110,15 +110,26 @@ impl Intake {
             self.statistics.dropped += 1;
             return;
         }
+        let time_ns = self.timebase.unix_ns(address.timestamp());
+        let mut entry = Entry { layout, address, time_ns, process_id: 0, origin: self.new_origin() };
         let Self { queue, statistics, hold, .. } = self;
         if queue.make_room(bytes.len(), now, &mut |_, _, loss| count_loss(statistics, loss)) {
-            let len = bytes.len() as u32;
-            let packet = PacketRef { bytes, layout: &layout, address };
-            let process_id = hold.as_mut().map_or(0, |hold| hold.note(packet, now));
-            queue.push(Entry { layout, address: *address, len, process_id }, bytes);
+            if let Some(hold) = hold {
+                entry.process_id = hold.note(PacketRef { bytes, layout: &layout, address }, now);
+            }
+            queue.push(&entry, bytes);
         } else {
             count_loss(statistics, Loss::Size);
         }
+    }
+
+    /// What the next queued packet is to whoever receives it.
+    const fn new_origin(&mut self) -> Origin {
+        if !self.takes_originals() {
+            return Origin::Injected(None);
+        }
+        self.originals += 1;
+        Origin::Received(Token(self.originals))
     }
 
     fn is_wanted(&mut self, bytes: &[u8], layout: &Layout, address: &Address) -> bool {
@@ -138,21 +149,13 @@ impl Intake {
     pub(super) fn hand_out(&mut self, batch: &mut Batch, limit: usize, now: i64) -> usize {
         self.note_age(now);
         self.expire(now);
-        let takes_originals = self.takes_originals();
-        let Self { queue, timebase, hold, handed, .. } = self;
-        let before = *handed;
-        let mut give = |entry: &Entry, parts: Parts<'_>| {
-            let origin = if takes_originals { Origin::Received(Token(*handed)) } else { Origin::Injected(None) };
-            *handed += 1;
-            push(batch, entry, parts, timebase, origin);
+        let Self { queue, hold, .. } = self;
+        let count = match hold {
+            None => queue.hand_out(batch, limit),
+            Some(hold) => hold.hand_out(queue, batch, limit, now),
         };
-        match hold {
-            None => drop(queue.hand_out(limit, |_, entry, parts| give(entry, parts))),
-            Some(hold) => hold.hand_out(queue, limit, now, give),
-        }
-        let count = *handed - before;
-        self.statistics.received += count;
-        count as usize
+        self.statistics.received += count as u64;
+        count
     }
 
     fn expire(&mut self, now: i64) {
@@ -176,8 +179,10 @@ impl Intake {
     pub(super) fn give_back(&mut self, now: i64) -> Batch {
         self.expire(now);
         let mut batch = Batch::new();
-        let Self { queue, timebase, .. } = self;
-        queue.hand_out(usize::MAX, |_, entry, parts| push(&mut batch, entry, parts, timebase, Origin::Injected(None)));
+        self.queue.hand_out(&mut batch, usize::MAX);
+        for record in batch.records_mut() {
+            record.origin = Origin::Injected(None);
+        }
         if !self.takes_originals() {
             batch.clear();
         }
@@ -191,13 +196,13 @@ impl Intake {
             return false;
         }
         let takes_originals = self.takes_originals();
-        let Self { queue, bypasses, statistics, timebase, .. } = self;
-        queue.remove_selected(|entry, bytes| {
-            let goes_on = bypasses.lets_pass(bytes, &entry.layout, now);
+        let Self { queue, bypasses, statistics, .. } = self;
+        queue.remove_selected(|record, bytes| {
+            let goes_on = bypasses.lets_pass(bytes, &record.layout, now);
             if goes_on {
                 statistics.bypassed += 1;
                 if takes_originals {
-                    push(passed, entry, [bytes, &[]], timebase, Origin::Injected(None));
+                    passed.push_again(record, bytes, Origin::Injected(None));
                 }
             }
             goes_on
@@ -249,19 +254,6 @@ fn count_loss(statistics: &mut Statistics, loss: Loss) {
             statistics.overflowed += 1;
             statistics.overflowed_by_size += 1;
         }
-    }
-}
-
-fn push(batch: &mut Batch, entry: &Entry, [head, rest]: Parts<'_>, timebase: &Timebase, origin: Origin) {
-    let time_ns = timebase.unix_ns(entry.address.timestamp());
-    batch.push(head, entry.layout, &entry.address, time_ns, origin);
-    if !rest.is_empty() {
-        batch.extend_last(rest);
-    }
-    if entry.process_id != 0
-        && let Some(record) = batch.records_mut().last_mut()
-    {
-        record.process_id = entry.process_id;
     }
 }
 

@@ -4,13 +4,15 @@ use super::super::bind::is_source;
 use super::super::field::{Field, Source};
 use super::super::program::Class;
 use super::ColumnValue;
+use super::by_class::ByClass;
 use super::error::{ColumnError, ColumnErrorKind, WriteFault};
 use super::source::{ColumnSource, Kind, LAYER, Origin};
-use crate::batch::{Batch, PacketRef};
+use crate::batch::Batch;
 use crate::packet::{self, Endpoint, Header, IpVersion, Role, fields};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What of a packet is written.
+/// What of a packet is written. A packet whose class has the header has all of it, since the parser recognises no header
+/// before it is whole.
 #[derive(Clone, Copy, Debug)]
 enum Target {
     Field(packet::Field),
@@ -54,23 +56,15 @@ impl ColumnSource {
         batch: &mut Batch,
         edits: impl Iterator<Item = (usize, ColumnValue)> + Clone,
     ) -> Result<(), ColumnError> {
-        if !self.is_settable() {
-            return Err(ColumnError::new(ColumnErrorKind::ReadOnly { name: self.name().to_owned() }));
-        }
-        let fields = self.origin().fields();
-        let targets: [Option<Target>; Class::COUNT] =
-            std::array::from_fn(|index| target_of(fields, Class::from_index(index)));
-        let fit = |batch: &Batch, index: usize, value: ColumnValue| {
-            let packet = batch.packet(index).ok_or(WriteFault::NoPacket)?;
-            let class = Class::index(packet.address.outbound(), packet.layout.is_ipv6(), packet.layout.transport());
-            let target = targets.get(class).copied().flatten().filter(|target| target.is_in(packet));
-            target.ok_or(WriteFault::AbsentHeader(fields))?.fit(value, packet.layout.version(), self.is_of_ipv4())
+        self.verify_settable()?;
+        let mut targets = ByClass::new(|class| target_of(self.origin().fields(), class));
+        let mut fit = |batch: &Batch, index: usize, value: ColumnValue| {
+            let record = batch.records().get(index).ok_or(WriteFault::NoPacket)?;
+            let target = targets.of(&record.layout, &record.address).copied().flatten();
+            target.ok_or_else(|| self.absent())?.fit(value, record.layout.version(), self.is_of_ipv4())
         };
         for (index, value) in edits.clone() {
-            fit(batch, index, value).map_err(|fault| {
-                let name = self.name().to_owned();
-                ColumnError::new(ColumnErrorKind::Packet { name, index, fault })
-            })?;
+            fit(batch, index, value).map_err(|fault| self.refused(index, fault))?;
         }
         for (index, value) in edits {
             if let Ok(fitting) = fit(batch, index, value) {
@@ -78,6 +72,53 @@ impl ColumnSource {
             }
         }
         Ok(())
+    }
+
+    /// Gives packets, told by their index, all the same value, as [`write`](Self::write) does: what the value is to a
+    /// packet is found out once for each class of packets.
+    pub fn write_one(
+        &self,
+        batch: &mut Batch,
+        indices: impl Iterator<Item = usize> + Clone,
+        value: ColumnValue,
+    ) -> Result<(), ColumnError> {
+        self.verify_settable()?;
+        let mut fittings = ByClass::new(|class| {
+            let target = target_of(self.origin().fields(), class).ok_or_else(|| self.absent())?;
+            let version = if class.ipv6 { IpVersion::V6 } else { IpVersion::V4 };
+            target.fit(value, version, self.is_of_ipv4())
+        });
+        for index in indices.clone() {
+            let Some(record) = batch.records().get(index) else {
+                return Err(self.refused(index, WriteFault::NoPacket));
+            };
+            if let Some(Err(fault)) = fittings.of(&record.layout, &record.address) {
+                return Err(self.refused(index, *fault));
+            }
+        }
+        for index in indices {
+            let Some(record) = batch.records().get(index) else { continue };
+            if let Some(Ok(fitting)) = fittings.of(&record.layout, &record.address) {
+                fitting.write(batch, index);
+            }
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn refused(&self, index: usize, fault: WriteFault) -> ColumnError {
+        ColumnError::new(ColumnErrorKind::Packet { name: self.name().to_owned(), index, fault })
+    }
+
+    fn verify_settable(&self) -> Result<(), ColumnError> {
+        if self.is_settable() {
+            return Ok(());
+        }
+        Err(ColumnError::new(ColumnErrorKind::ReadOnly { name: self.name().to_owned() }))
+    }
+
+    const fn absent(&self) -> WriteFault {
+        WriteFault::AbsentHeader(self.origin().fields())
     }
 
     /// Whether the column's addresses are 32 bits.
@@ -122,14 +163,6 @@ impl Target {
         }
     }
 
-    /// Whether a packet has it all.
-    fn is_in(self, packet: PacketRef<'_>) -> bool {
-        match self {
-            Self::Field(field) => packet::read(packet.bytes, packet.layout, field).is_some(),
-            Self::Address(end) => packet::read_addr(packet.bytes, packet.layout, end).is_some(),
-        }
-    }
-
     fn fit(self, value: ColumnValue, version: IpVersion, is_of_ipv4: bool) -> Result<Fitting, WriteFault> {
         match self {
             Self::Field(field) => {
@@ -142,6 +175,7 @@ impl Target {
 }
 
 impl Fitting {
+    #[inline(always)]
     fn write(self, batch: &mut Batch, index: usize) {
         let Some((bytes, layout)) = batch.edit(index) else { return };
         let written = match self {
