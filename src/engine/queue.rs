@@ -167,6 +167,7 @@ impl Queue {
     }
 
     /// The entries without their bytes, in order.
+    #[cfg(target_os = "linux")]
     pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
         self.chunks.iter().flat_map(Batch::records).skip(self.taken)
     }
