@@ -94,7 +94,7 @@ def execute(options: argparse.Namespace) -> int:
                 break
             if again < seconds:
                 seconds, figures = again, others
-        _print(options, figures)
+    _print(options, figures)
     return session.code
 
 
