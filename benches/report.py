@@ -48,7 +48,10 @@ PAIRS = [
     Pair("filter_compile/oxidivert", "filter_compile/windivert_c", at_least=1),
     Pair("run_callback/oxidivert", "run_callback/dpkt", at_least=15),
     Pair("engine_run/further_handle", "engine_run/1_handle", at_most=0.25),
-    Pair("batch/columns", "batch/run", at_least=5),
+    Pair("batch/chosen", "batch/run_set_all", at_least=5),
+    # The same work on both sides.
+    Pair("batch/chosen", "batch/run_chosen", at_least=4),
+    Pair("batch/set_all", "batch/run_set_all", at_least=4),
     Pair("empty_callback/callback", "empty_callback/empty_call", at_most=4),
     Pair("empty_callback/callback_kept", "empty_callback/empty_call", at_most=9),
 ]

@@ -3,7 +3,7 @@
 //! Rules: handles by rank; a copy for those that sniff, the end of the walk at the first that drops or
 //! diverts. A sent packet begins strictly below its sender. Each handle on the way costs its filter.
 use super::clock::time_ns;
-use super::inject::ends;
+use super::inject::{ends, fragments_rule};
 use super::member::{Meeting, Member};
 use super::priority::Ladder;
 use crate::address::{Address, Flags};
@@ -70,6 +70,15 @@ pub(super) struct Traveller<'a> {
 }
 
 impl<'a> Traveller<'a> {
+    /// Gives it the offset table of its bytes, and says which handles may see it; its address is known.
+    #[inline(always)]
+    pub(super) fn show(&mut self, layout: Option<&'a Layout>, is_reassembled: bool) {
+        let is_invisible = self.address.loopback() && !self.address.outbound();
+        self.layout = layout.filter(|_| !is_invisible);
+        let rule = |layout| fragments_rule(&self.address, layout, is_reassembled);
+        self.fragments = self.layout.map_or(Fragments::Any, rule);
+    }
+
     /// A queued packet that goes on, seen at `now`.
     fn again(record: &'a Record, bytes: &'a [u8], fragments: Fragments, now: i64) -> Self {
         let mut address = record.address;
@@ -177,7 +186,7 @@ impl Ladder<Member> {
     pub(super) fn pass_on(&mut self, from: usize, passed: &Batch, now: i64, exit: &mut Exit) {
         for (index, record) in passed.records().iter().enumerate() {
             let bytes = passed.bytes(index).unwrap_or_default();
-            let fragments = super::inject::fragments_rule(&record.address, &record.layout, false);
+            let fragments = fragments_rule(&record.address, &record.layout, false);
             self.descend(from, &Traveller::again(record, bytes, fragments, now), exit);
         }
     }

@@ -81,23 +81,11 @@ impl Injection {
         address.set_udp_checksum(self.udp_checksum);
         address.set_interface_index(self.interface_index);
         address.set_subinterface_index(if self.forwarded { 0 } else { self.subinterface_index });
-        travel(bytes, layout, address, self.reassembled, self.process_id)
+        let (fragments, process_id) = (Fragments::Any, self.process_id);
+        let mut traveller = Traveller { bytes, layout: None, address, fragments, process_id };
+        traveller.show(layout, self.reassembled);
+        traveller
     }
-}
-
-/// A packet on its way.
-#[inline(always)]
-pub(super) fn travel<'a>(
-    bytes: &'a [u8],
-    layout: Option<&'a Layout>,
-    address: Address,
-    is_reassembled: bool,
-    process_id: u32,
-) -> Traveller<'a> {
-    let is_invisible = address.loopback() && !address.outbound();
-    let layout = layout.filter(|_| !is_invisible);
-    let fragments = layout.map_or(Fragments::Any, |layout| fragments_rule(&address, layout, is_reassembled));
-    Traveller { bytes, layout, address, fragments, process_id }
 }
 
 /// Which handles may see a packet with this address, by their flag FRAGMENTS.

@@ -3,9 +3,8 @@
 //!
 //! Source: the driver's order of checks on Send. The caller's bytes are never changed; a packet that needs no repair is
 //! not copied.
-use super::chain::{Exit, Host, Traveller};
+use super::chain::{Exit, Fragments, Host, Traveller};
 use super::error::{Error, ErrorCode};
-use super::inject::travel;
 use super::member::Member;
 use super::options::{Mask, SendError};
 use super::priority::Ladder;
@@ -79,12 +78,14 @@ impl Way<'_> {
     pub(super) fn send(&mut self, batch: &Batch, mask: Mask<'_>) -> Result<usize, SendError> {
         let mut counts = Counts::default();
         let mut failure = None;
+        // One for all packets, of which each changes little.
+        let mut traveller = self.traveller();
         for (index, record) in batch.records().iter().enumerate() {
             if mask.is_some_and(|mask| mask.get(index) != Some(&true)) {
                 continue;
             }
             let bytes = batch.bytes(index).unwrap_or_default();
-            match self.send_record(record, bytes) {
+            match self.send_record(&mut traveller, record, bytes) {
                 Ok(()) => {
                     counts.sent += 1;
                     counts.modified += u64::from(record.changed);
@@ -118,20 +119,28 @@ impl Way<'_> {
     }
 
     #[inline(always)]
-    fn send_record(&mut self, record: &Record, bytes: &[u8]) -> Result<(), Error> {
-        let total_len = record.layout.total_len();
-        verify_lens(bytes, total_len)?;
-        if record.layout.is_extended() {
-            let layout = record.layout.without_rest();
-            let whole = bytes.get(..total_len).unwrap_or(bytes);
-            return self.send_one(whole, Some(&layout), &record.address, record.process_id);
+    fn send_record<'a>(
+        &mut self,
+        traveller: &mut Traveller<'a>,
+        record: &'a Record,
+        bytes: &'a [u8],
+    ) -> Result<(), Error> {
+        let Record { layout, address, process_id, .. } = record;
+        verify_lens(bytes, layout.total_len())?;
+        if layout.is_extended() {
+            let whole = bytes.get(..layout.total_len()).unwrap_or(bytes);
+            return self.send_one(whole, Some(&layout.without_rest()), address, *process_id);
         }
-        self.send_one(bytes, Some(&record.layout), &record.address, record.process_id)
+        if needs_work(Some(layout), address) {
+            return self.send_repaired(bytes, Some(layout), address, *process_id);
+        }
+        self.set_out(traveller, bytes, Some(layout), address, *process_id);
+        self.ladder.descend(self.from, traveller, self.exit);
+        Ok(())
     }
 
     /// Sends a packet of the right length. Nothing is known of one whose offset table is missing, so that no handle
     /// sees it.
-    #[inline(always)]
     pub(super) fn send_one(
         &mut self,
         bytes: &[u8],
@@ -142,7 +151,8 @@ impl Way<'_> {
         if needs_work(layout, address) {
             return self.send_repaired(bytes, layout, address, process_id);
         }
-        let traveller = self.outgoing(bytes, layout, address, process_id);
+        let mut traveller = self.traveller();
+        self.set_out(&mut traveller, bytes, layout, address, process_id);
         self.ladder.descend(self.from, &traveller, self.exit);
         Ok(())
     }
@@ -162,25 +172,33 @@ impl Way<'_> {
             if let Some(sender) = self.from.checked_sub(1).and_then(|index| self.ladder.at_mut(index)) {
                 sender.statistics.checksums_computed += computed;
             }
-            let traveller = self.outgoing(&scratch, layout, address, process_id);
+            let mut traveller = self.traveller();
+            self.set_out(&mut traveller, &scratch, layout, address, process_id);
             self.ladder.descend(self.from, &traveller, self.exit);
         });
         *self.scratch = scratch;
         outcome
     }
 
-    /// The packet as the handles below see it: of what its sender's address says, only direction and interface count.
+    /// A packet about to be sent of which nothing is known yet.
+    const fn traveller<'a>(&self) -> Traveller<'a> {
+        Traveller { bytes: &[], layout: None, address: self.address, fragments: Fragments::Any, process_id: 0 }
+    }
+
+    /// Makes the packet one that the handles below see: of what its sender's address says, only direction and interface
+    /// count.
     #[inline(always)]
-    fn outgoing<'a>(
+    fn set_out<'a>(
         &self,
+        traveller: &mut Traveller<'a>,
         bytes: &'a [u8],
         layout: Option<&'a Layout>,
         given: &Address,
         process_id: u32,
-    ) -> Traveller<'a> {
+    ) {
         let is_forwarded = self.address.raw_layer() == Layer::NetworkForward.number();
         let stays = !is_forwarded && layout.is_some_and(|layout| self.host.keeps(bytes, layout));
-        let mut address = self.address;
+        let Traveller { address, .. } = traveller;
         address.set_outbound(is_forwarded || given.outbound());
         address.set_loopback(stays);
         address.set_ipv6(bytes.first().is_some_and(|byte| byte >> 4 == 6));
@@ -189,7 +207,9 @@ impl Way<'_> {
             index => index,
         });
         address.set_subinterface_index(if is_forwarded { 0 } else { given.subinterface_index() });
-        travel(bytes, layout, address, false, process_id)
+        traveller.bytes = bytes;
+        traveller.process_id = process_id;
+        traveller.show(layout, false);
     }
 }
 

@@ -2,6 +2,7 @@
 use super::super::bind::{Place, Reading};
 use super::super::eval::{View, value};
 use super::super::program::{Class, Load};
+use super::by_class::ByClass;
 use super::source::{Kind, Origin};
 use super::{Column, ColumnData, ColumnSource};
 use crate::batch::{Batch, PacketRef};
@@ -42,8 +43,8 @@ impl Step {
 
     /// The number of a packet of the class, modulo 2^128.
     #[inline(always)]
-    fn number(self, packet: PacketRef<'_>) -> Option<u128> {
-        match self {
+    fn number(&self, packet: PacketRef<'_>) -> Option<u128> {
+        match *self {
             Self::Absent => None,
             Self::Known(number) => Some(number),
             Self::Word { offset, counts_from_transport, shift, mask, first } => {
@@ -107,20 +108,20 @@ impl ColumnSource {
     /// ```
     pub fn extract(&self, batch: &Batch, indices: impl ExactSizeIterator<Item = usize>) -> Column {
         let Origin::Fields { kind, .. } = self.origin() else { return times(batch, indices) };
-        let steps = std::array::from_fn(|index| Step::of(self.origin(), Class::from_index(index)));
+        let mut steps = ByClass::new(|class| Step::of(self.origin(), class));
         match kind {
-            Kind::Bool => column(&steps, batch, indices, ColumnData::Bool),
-            Kind::U8 => column(&steps, batch, indices, ColumnData::U8),
-            Kind::U16 => column(&steps, batch, indices, ColumnData::U16),
-            Kind::U32 => column(&steps, batch, indices, ColumnData::U32),
-            Kind::I64 => column(&steps, batch, indices, ColumnData::I64),
-            Kind::Octets => column(&steps, batch, indices, ColumnData::Octets),
+            Kind::Bool => column(&mut steps, batch, indices, ColumnData::Bool),
+            Kind::U8 => column(&mut steps, batch, indices, ColumnData::U8),
+            Kind::U16 => column(&mut steps, batch, indices, ColumnData::U16),
+            Kind::U32 => column(&mut steps, batch, indices, ColumnData::U32),
+            Kind::I64 => column(&mut steps, batch, indices, ColumnData::I64),
+            Kind::Octets => column(&mut steps, batch, indices, ColumnData::Octets),
         }
     }
 }
 
 fn column<T: Item>(
-    steps: &[Step; Class::COUNT],
+    steps: &mut ByClass<Step, impl Fn(Class) -> Step>,
     batch: &Batch,
     indices: impl ExactSizeIterator<Item = usize>,
     data: fn(Vec<T>) -> ColumnData,
@@ -129,8 +130,7 @@ fn column<T: Item>(
     let mut valid = vec![false; indices.len()];
     for ((index, place), is_valid) in indices.zip(&mut values).zip(&mut valid) {
         let Some(packet) = batch.packet(index) else { continue };
-        let step = steps.get(View::of(packet).class_index()).copied().unwrap_or(Step::Absent);
-        if let Some(number) = step.number(packet) {
+        if let Some(number) = steps.of(packet.layout, packet.address).and_then(|step| step.number(packet)) {
             *place = T::from_number(number);
             *is_valid = true;
         }

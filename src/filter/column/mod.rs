@@ -3,6 +3,7 @@
 //! A column is named once, as a [`ColumnSource`], which is then read from any number of batches: for each class of packets it
 //! is known where the value lies, so that a packet costs one load and no allocation. Header fields are written in the
 //! same way, with checksums that stay right. No name, batch or value makes a function here panic.
+mod by_class;
 mod compare;
 mod error;
 mod extract;

@@ -4,13 +4,15 @@ use super::super::bind::is_source;
 use super::super::field::{Field, Source};
 use super::super::program::Class;
 use super::ColumnValue;
+use super::by_class::ByClass;
 use super::error::{ColumnError, ColumnErrorKind, WriteFault};
 use super::source::{ColumnSource, Kind, LAYER, Origin};
-use crate::batch::{Batch, PacketRef};
+use crate::batch::Batch;
 use crate::packet::{self, Endpoint, Header, IpVersion, Role, fields};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What of a packet is written.
+/// What of a packet is written. A packet whose class has the header has all of it, since the parser recognises no header
+/// before it is whole.
 #[derive(Clone, Copy, Debug)]
 enum Target {
     Field(packet::Field),
@@ -57,9 +59,9 @@ impl ColumnSource {
         self.verify_settable()?;
         let mut targets = ByClass::new(|class| target_of(self.origin().fields(), class));
         let mut fit = |batch: &Batch, index: usize, value: ColumnValue| {
-            let packet = batch.packet(index).ok_or(WriteFault::NoPacket)?;
-            let target = targets.of(packet).copied().flatten().filter(|target| target.is_in(packet));
-            target.ok_or_else(|| self.absent())?.fit(value, packet.layout.version(), self.is_of_ipv4())
+            let record = batch.records().get(index).ok_or(WriteFault::NoPacket)?;
+            let target = targets.of(&record.layout, &record.address).copied().flatten();
+            target.ok_or_else(|| self.absent())?.fit(value, record.layout.version(), self.is_of_ipv4())
         };
         for (index, value) in edits.clone() {
             fit(batch, index, value).map_err(|fault| self.refused(index, fault))?;
@@ -82,21 +84,21 @@ impl ColumnSource {
     ) -> Result<(), ColumnError> {
         self.verify_settable()?;
         let mut fittings = ByClass::new(|class| {
-            let target = target_of(self.origin().fields(), class)?;
+            let target = target_of(self.origin().fields(), class).ok_or_else(|| self.absent())?;
             let version = if class.ipv6 { IpVersion::V6 } else { IpVersion::V4 };
-            Some((target, target.fit(value, version, self.is_of_ipv4())))
+            target.fit(value, version, self.is_of_ipv4())
         });
         for index in indices.clone() {
-            let Some(packet) = batch.packet(index) else { return Err(self.refused(index, WriteFault::NoPacket)) };
-            match fittings.of(packet) {
-                Some(Some((target, Ok(_)))) if target.is_in(packet) => {}
-                Some(Some((target, Err(fault)))) if target.is_in(packet) => return Err(self.refused(index, *fault)),
-                _ => return Err(self.refused(index, self.absent())),
+            let Some(record) = batch.records().get(index) else {
+                return Err(self.refused(index, WriteFault::NoPacket));
+            };
+            if let Some(Err(fault)) = fittings.of(&record.layout, &record.address) {
+                return Err(self.refused(index, *fault));
             }
         }
         for index in indices {
-            let Some(packet) = batch.packet(index) else { continue };
-            if let Some(Some((_, Ok(fitting)))) = fittings.of(packet) {
+            let Some(record) = batch.records().get(index) else { continue };
+            if let Some(Ok(fitting)) = fittings.of(&record.layout, &record.address) {
                 fitting.write(batch, index);
             }
         }
@@ -122,26 +124,6 @@ impl ColumnSource {
     /// Whether the column's addresses are 32 bits.
     const fn is_of_ipv4(&self) -> bool {
         matches!(self.origin(), Origin::Fields { kind: Kind::U32, .. })
-    }
-}
-
-/// What is found out for each class of packets, when the first one of the class comes.
-struct ByClass<T, F> {
-    find: F,
-    found: [Option<T>; Class::COUNT],
-}
-
-impl<T, F: Fn(Class) -> T> ByClass<T, F> {
-    fn new(find: F) -> Self {
-        Self { find, found: [const { None }; Class::COUNT] }
-    }
-
-    /// What is known of a packet's class.
-    #[inline(always)]
-    fn of(&mut self, packet: PacketRef<'_>) -> Option<&T> {
-        let class = Class::index(packet.address.outbound(), packet.layout.is_ipv6(), packet.layout.transport());
-        let found = self.found.get_mut(class)?;
-        Some(found.get_or_insert_with(|| (self.find)(Class::from_index(class))))
     }
 }
 
@@ -178,15 +160,6 @@ impl Target {
             Source::EndpointAddress(side) => Some(Self::Address(end(is_source(side, class)))),
             Source::EndpointPort(side) => end(is_source(side, class)).port(class.transport).map(Self::Field),
             _ => None,
-        }
-    }
-
-    /// Whether a packet has it all.
-    #[inline(always)]
-    fn is_in(self, packet: PacketRef<'_>) -> bool {
-        match self {
-            Self::Field(field) => packet::read(packet.bytes, packet.layout, field).is_some(),
-            Self::Address(end) => packet::read_addr(packet.bytes, packet.layout, end).is_some(),
         }
     }
 
