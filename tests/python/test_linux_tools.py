@@ -301,7 +301,11 @@ def test_the_time_ends_a_tool() -> None:
 def test_a_missing_right_is_one_line_with_advice() -> None:
     commands = [["netdump"], ["netfilter", "tcp"], ["passthru"], ["streamdump", "80"], ["flowtrack"]]
     for command in commands:
-        code = f"import os; from oxidivert.cli import cli; os.setgid(65534); os.setuid(65534); exit(cli(*{command!r}))"
+        # Another user may not read what is imported later.
+        code = (
+            "import locale, os; from oxidivert.cli import cli; os.setgid(65534); os.setuid(65534)\n"
+            f"exit(cli(*{command!r}))"
+        )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode == 2
         assert done.stderr.startswith(f"oxidivert {command[0]}: error: ")
