@@ -7,7 +7,7 @@
 #   make fuzz    the fuzz targets, FUZZ_SECONDS (60) each, and how often each ran; needs rustup, for a nightly compiler
 #   make sanitize  the engine under ThreadSanitizer and loom, the Python tests under AddressSanitizer; needs rustup and gcc
 #   make bench   every benchmark beside its peer, and one table of ratios
-#   make bench-linux  floods and bulk transfers through live handles, beside a plain C loop; as root
+#   make bench-linux  floods, bulk transfers and 10,000 connections through live handles, beside a plain C loop; as root
 #   make wheel   the wheel that is published: dist/*-manylinux_2_17_x86_64.whl
 #   make clean   removes what the above made
 
@@ -111,6 +111,7 @@ bench: $(VENV)/.installed-bench
 bench-linux: $(VENV)/.installed-bench
 	$(BIN)/python benches/linux/race.py
 	$(BIN)/python benches/linux/bulk.py
+	$(BIN)/python benches/linux/flows.py
 
 wheel: $(VENV)/.created
 	$(PIP) install 'maturin[zig]>=1.9.4,<2' auditwheel abi3audit

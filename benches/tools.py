@@ -1,21 +1,19 @@
-"""What the tools cost: `flowtrack` with 10,000 flows under way, and `passthru` each way beside a plain loop.
+"""What a table of 10,000 flows costs by itself, and `flowtrack` with as many flows of an engine.
 
-`python benches/tools.py [SECONDS]` prints the figures of docs/tools.md. The flows are live, but not the system's: they
-are those of an engine in this process, so that it needs no rights and no network, with the tool's own screen on a
-pseudo-terminal. For the system's own packets run `passthru` itself, live, while something loads the network.
+`python benches/tools.py [SECONDS]` prints the figures. The flows are live, but not the system's: they are those of an
+engine in this process, so that it needs no rights and no network, with the tool's own screen on a pseudo-terminal. For
+real connections see benches/linux/flows.py, for `passthru` benches/passthru.py.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import pty
 import resource
 import struct
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +27,7 @@ from typing import Self
 
 import oxidivert as od
 from oxidivert.cli import cli
-from samples import pcap, tcp, udp
+from samples import pcap, tcp
 
 FLOWS = 10_000
 PACKETS_PER_SECOND = 40_000
@@ -172,37 +170,12 @@ def flowtrack(seconds: float) -> dict[str, float]:
     }
 
 
-def passthru() -> Iterator[tuple[str, float]]:
-    """Nanoseconds a packet of each way over one capture, as it is and with an edit, and how they compare."""
-    kinds = (tcp(), tcp(bytes(1400)), udp(bytes(40)), tcp(bytes(512)))
-    with tempfile.NamedTemporaryFile(suffix=".pcap") as file:
-        file.write(pcap([packet for _ in range(50_000) for packet in kinds]))
-        file.flush()
-        for title, more in (("", []), (", setting the TTL", ["--ttl", "63"])):
-            figures = {}
-            for way in ("loop", "callback", "batch"):
-                figures[way] = min(told_by_passthru(file.name, "--way", way, *more) for _ in range(5))
-                yield f"{way}{title}: nanoseconds a packet", figures[way]
-            for way in ("callback", "batch"):
-                yield f"{way}{title}: times as fast as loop", figures["loop"] / figures[way]
-
-
-def told_by_passthru(capture: str, *arguments: str) -> float:
-    """The nanoseconds a packet that the tool tells."""
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        assert cli("passthru", "--read", capture, "--batch", "255", "--json", *arguments) == 0
-    figure: float = json.loads(out.getvalue())["nanoseconds_per_packet"]
-    return figure
-
-
 def main(arguments: list[str]) -> None:
     """Measure and print."""
     seconds = float(arguments[0]) if arguments else 10.0
     for title, figures in (
         (f"FlowTable, {FLOWS:,} flows", table_alone().items()),
         (f"flowtrack, {FLOWS:,} flows", flowtrack(seconds).items()),
-        ("passthru --batch 255 over a capture", passthru()),
     ):
         print(title)
         for name, value in figures:

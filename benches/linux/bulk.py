@@ -8,10 +8,7 @@ median of the rounds, and the share of the one without a handle.
 
 from __future__ import annotations
 
-import os
 import socket
-import statistics
-import subprocess
 import sys
 import threading
 import time
@@ -24,6 +21,7 @@ from oxidivert import _native
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "python"))
 
 from linux_support import Peer, peer
+from rounds import enter_namespace, medians
 
 #: What is sent, again and again, and how it is edited.
 BLOCK = bytes(range(256)) * 4096
@@ -79,9 +77,8 @@ def edit(packet: od.Packet) -> None:
     packet.payload = bytes(packet.payload).translate(TURN)
 
 
-def main(rounds: int, seconds: float) -> None:
+def main(rounds: int = 5, seconds: float = 2) -> None:
     """Run the race."""
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     with peer() as other:
         ways: dict[str, Callable[[], float]] = {
             "no handle": lambda: transfer(other, seconds, False),
@@ -89,18 +86,11 @@ def main(rounds: int, seconds: float) -> None:
             "sent on, callback": lambda: through(other, seconds, lambda handle: handle.run(lambda _: None), False),
             "edited, callback": lambda: through(other, seconds, lambda handle: handle.run(edit), True),
         }
-        results: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in range(rounds):
-            for name, run in ways.items():
-                results[name].append(run())
-    whole = statistics.median(results["no handle"])
-    for name, rates in results.items():
-        rate = statistics.median(rates)
-        print(f"{name:18} {rate:6.2f} Gbit/s   {rate / whole:6.1%}")
+        rates = medians(ways, rounds)
+    for name, rate in rates.items():
+        print(f"{name:18} {rate:6.2f} Gbit/s   {rate / rates['no handle']:6.1%}")
 
 
 if __name__ == "__main__":
-    if os.environ.get("OXIDIVERT_RACE") != "inside":
-        os.environ["OXIDIVERT_RACE"] = "inside"
-        os.execvp("unshare", ["unshare", "-n", sys.executable, *sys.argv])
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5, float(sys.argv[2]) if len(sys.argv) > 2 else 2)
+    enter_namespace()
+    main(*(kind(text) for kind, text in zip((int, float), sys.argv[1:], strict=False)))

@@ -9,13 +9,13 @@ of its own. Prints the packets per second that arrived, the median of the rounds
 from __future__ import annotations
 
 import importlib.util
-import os
-import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+from rounds import enter_namespace, medians
 
 PORT = 7000
 QUEUE = 9
@@ -66,41 +66,31 @@ def flood(sender: str, seconds: str, peer: list[str] | None, rule: bool) -> floa
     return int(arrived) / float(time)
 
 
-def main(rounds: int, seconds: str) -> None:
+def peers(loop: str, sender: str, seconds: str) -> dict[str, Callable[[], float]]:
+    """What gives packets per second, by what is at the queue."""
+    python = [sys.executable, "-c"]
+    found: dict[str, Callable[[], float]] = {
+        "no queue": lambda: flood(sender, seconds, None, False),
+        "C loop": lambda: flood(sender, seconds, [loop, str(QUEUE)], True),
+        "NetfilterQueue": lambda: flood(sender, seconds, [*python, NETFILTERQUEUE], True),
+        "ours, in Rust": lambda: flood(sender, seconds, [*python, OURS + "_native._run_passthrough(handle)"], False),
+        "ours, callback": lambda: flood(sender, seconds, [*python, OURS + "handle.run(lambda packet: None)"], False),
+        "ours, SNIFF": lambda: flood(sender, seconds, [*python, SNIFF + "handle.run(lambda packet: None)"], False),
+    }
+    if importlib.util.find_spec("netfilterqueue") is None:
+        del found["NetfilterQueue"]
+        print("NetfilterQueue is left out: pip install NetfilterQueue (needs libnetfilter-queue-dev)", file=sys.stderr)
+    return found
+
+
+def main(rounds: int = 5, seconds: str = "2") -> None:
     """Run the race."""
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     with tempfile.TemporaryDirectory() as folder:
-        loop, sender = compiled("loop", folder), compiled("sender", folder)
-        python = [sys.executable, "-c"]
-        peers: dict[str, Callable[[], float]] = {
-            "no queue": lambda: flood(sender, seconds, None, False),
-            "C loop": lambda: flood(sender, seconds, [loop, str(QUEUE)], True),
-            "NetfilterQueue": lambda: flood(sender, seconds, [*python, NETFILTERQUEUE], True),
-            "ours, in Rust": lambda: flood(
-                sender, seconds, [*python, OURS + "_native._run_passthrough(handle)"], False
-            ),
-            "ours, callback": lambda: flood(
-                sender, seconds, [*python, OURS + "handle.run(lambda packet: None)"], False
-            ),
-            "ours, SNIFF": lambda: flood(sender, seconds, [*python, SNIFF + "handle.run(lambda packet: None)"], False),
-        }
-        if importlib.util.find_spec("netfilterqueue") is None:
-            del peers["NetfilterQueue"]
-            print(
-                "NetfilterQueue is left out: pip install NetfilterQueue (needs libnetfilter-queue-dev)", file=sys.stderr
-            )
-        results: dict[str, list[float]] = {name: [] for name in peers}
-        for _ in range(rounds):
-            for name, run in peers.items():
-                results[name].append(run())
-    yardstick = statistics.median(results["C loop"])
-    for name, rates in results.items():
-        rate = statistics.median(rates)
-        print(f"{name:16} {rate:10,.0f} packets/s   {rate / yardstick:6.1%} of the C loop")
+        rates = medians(peers(compiled("loop", folder), compiled("sender", folder), seconds), rounds)
+    for name, rate in rates.items():
+        print(f"{name:16} {rate:10,.0f} packets/s   {rate / rates['C loop']:6.1%} of the C loop")
 
 
 if __name__ == "__main__":
-    if os.environ.get("OXIDIVERT_RACE") != "inside":
-        os.environ["OXIDIVERT_RACE"] = "inside"
-        os.execvp("unshare", ["unshare", "-n", sys.executable, *sys.argv])
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5, sys.argv[2] if len(sys.argv) > 2 else "2")
+    enter_namespace()
+    main(*(kind(text) for kind, text in zip((int, str), sys.argv[1:], strict=False)))

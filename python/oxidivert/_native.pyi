@@ -1069,6 +1069,8 @@ class FlowTable:
         """
     def set_process(self, flow: Flow, process_id: int, /) -> bool:
         """Says which process a flow's local end belongs to, where no event does. False if the flow is unknown."""
+    def process_of(self, flow: Flow, /) -> int | None:
+        """The process at a flow's local end, as an event or `set_process` told it; 0 if none did, None if the flow is unknown."""
     def rows(
         self,
         limit: int | None = None,

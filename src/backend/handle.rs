@@ -4,7 +4,7 @@
 use super::hand::{Hand, held};
 use super::{Backend, Ending, Error, Mask, Received, SendError, Wait};
 use crate::address::{Flags, Layer, Shutdown};
-use crate::batch::{Batch, Origin};
+use crate::batch::{Batch, Origin, Token};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -26,6 +26,13 @@ fn handles() -> MutexGuard<'static, BTreeMap<u64, Weak<Handle>>> {
 pub struct HandleId(u64);
 
 impl HandleId {
+    /// Lets go of a packet that was received from the handle, if it still exists, and will never be sent.
+    pub fn release(self, token: Token) {
+        if let Some(handle) = self.handle().filter(|handle| handle.keeps_received()) {
+            handle.backend().release(&[token]);
+        }
+    }
+
     /// The handle, if it still exists.
     pub fn handle(self) -> Option<Arc<Handle>> {
         handles().get(&self.0).and_then(Weak::upgrade)
@@ -100,6 +107,11 @@ impl Handle {
     pub const fn re_injects(&self) -> bool {
         let keeps = Flags::SNIFF.0 | Flags::DROP.0 | Flags::RECV_ONLY.0;
         self.flags.0 & keeps == 0 && self.layer.has_packets()
+    }
+
+    /// Whether the system keeps what was received until it is told that nobody will send it.
+    pub fn keeps_received(&self) -> bool {
+        self.backend.keeps_received() && self.re_injects() && !self.is_closed()
     }
 
     fn verify_open(&self) -> Result<(), Error> {

@@ -75,6 +75,17 @@ pub trait Backend: Send + Sync {
     /// Says that packets handed out under these tokens will never be sent.
     fn discard(&self, tokens: &[Token]);
 
+    /// Whether the system keeps received packets until they are sent or discarded, so that it must know of those that a
+    /// program just lets go.
+    fn keeps_received(&self) -> bool {
+        false
+    }
+
+    /// Says that a program let packets go that it had received; such a system need not be told at once.
+    fn release(&self, tokens: &[Token]) {
+        let _ = tokens;
+    }
+
     /// Makes every waiting [`receive`](Self::receive) return [`Received::Woken`].
     fn wake(&self);
 

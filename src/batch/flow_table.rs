@@ -319,6 +319,13 @@ impl FlowTable {
         })
     }
 
+    /// The process at the local end of a flow, 0 if nobody has told; `None` if the flow is unknown.
+    pub fn process_of(&self, key: &FlowKey) -> Option<u32> {
+        let entry = self.entries.get(key)?;
+        let told = entry.owners.iter().chain([&entry.first]).map(|owner| owner.process_id);
+        Some(told.into_iter().find(|process_id| *process_id != 0).unwrap_or(0))
+    }
+
     /// Takes out what is over: what ended a second ago or earlier, and what was silent for longer than `idle_ns`, unless an event
     /// is to tell of its end. Their rows, oldest first.
     pub fn prune(&mut self, now_ns: i64, idle_ns: i64) -> Vec<FlowRow> {

@@ -12,7 +12,7 @@ use super::mask::PyMask;
 use super::packet::PyPacket;
 use crate::address::Layer;
 use crate::backend::{Handle, HandleId};
-use crate::batch::{Batch, Origin, PacketRef, Record, Slot};
+use crate::batch::{Batch, Origin, PacketRef, Record, Slot, Token};
 use crate::filter::ColumnSource;
 use crate::packet::ParseError;
 use pyo3::exceptions::{PyIndexError, PyValueError};
@@ -45,8 +45,15 @@ struct State {
 }
 
 impl Drop for State {
+    /// What was neither sent nor taken out, nobody can send any more; packets that were taken out see to themselves.
     fn drop(&mut self) {
         if let Some(handle) = self.handle.handle() {
+            if handle.keeps_received() {
+                let is_taken_out = |index: usize| self.packets.get(index).is_some_and(Option::is_some);
+                let records = self.batch.records().iter().enumerate().filter(|(index, _)| !is_taken_out(*index));
+                let tokens: Vec<Token> = records.filter_map(|(_, record)| received_token(record)).collect();
+                handle.backend().release(&tokens);
+            }
             handle.keep_memory(std::mem::take(&mut self.batch));
         }
     }
@@ -157,7 +164,8 @@ impl PyBatch {
 
     /// Puts a batch that nobody has looked at back to the head of its handle's queue.
     pub(super) fn give_back(&self, handle: &Handle) {
-        handle.give_back(&self.lock().batch, 0);
+        let batch = std::mem::take(&mut self.lock().batch);
+        handle.give_back(&batch, 0);
     }
 
     /// Sends the selected packets as they now are.
@@ -206,6 +214,11 @@ fn widen(picks: &[usize], mask: Option<&[bool]>, len: usize) -> Vec<bool> {
         }
     }
     whole
+}
+
+/// The token of a packet that was received and not sent.
+const fn received_token(record: &Record) -> Option<Token> {
+    if let Origin::Received(token) = record.origin { Some(token) } else { None }
 }
 
 impl State {

@@ -76,6 +76,12 @@ impl PyFlowTable {
         self.lock().set_process(flow.key(), process_id)
     }
 
+    /// The process at a flow's local end, as an event or `set_process` told it; 0 if none did, None if the flow is unknown.
+    #[pyo3(signature = (flow, /))]
+    fn process_of(&self, flow: &PyFlow) -> Option<u32> {
+        self.lock().process_of(flow.key())
+    }
+
     /// The rows, those with the largest values first, `limit` at most. `sort`: "rate" (bytes a second), "bytes", "packets" or
     /// "newest". `now_ns` is the moment that rates are told for; without it, that of the last packet or event. Flows without
     /// packets, which only events told of, are left out without `silent`.

@@ -82,7 +82,9 @@ impl Drop for PyHandle {
             let pending = PyErr::take(py);
             let class = py.get_type::<PyResourceWarning>();
             let warned = PyErr::warn(py, &class, c"an open handle was collected; close it, best by a with block", 1);
-            for error in [warned, self.end(py, Ending::Completed)].into_iter().filter_map(Result::err) {
+            // Whatever else there is to warn of comes too late, and the interpreter may be at its end.
+            let ended = py.detach(|| self.core.close(Ending::Completed)).or_raise(py);
+            for error in [warned, ended].into_iter().filter_map(Result::err) {
                 error.write_unraisable(py, None);
             }
             if let Some(pending) = pending {

@@ -79,6 +79,16 @@ pub(super) struct PyPacket {
     handle: HandleId,
 }
 
+impl Drop for PyPacket {
+    /// Without its packet object nobody can send what was received.
+    fn drop(&mut self) {
+        let origin = self.slot.lock().origin();
+        if let Origin::Received(token) = origin {
+            self.handle.release(token);
+        }
+    }
+}
+
 impl PyPacket {
     #[inline(always)]
     pub(super) fn new(slot: Slot, handle: HandleId) -> Self {

@@ -16,11 +16,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import oxidivert as od
 import pytest
+from oxidivert import build
 
+#: Open flags of a handle that takes packets away.
+DIVERT = od.Flag(0)
 #: How long a test may take, in seconds.
 LIMIT = 120.0
 
@@ -146,6 +150,61 @@ def port_of(bound: socket.socket) -> int:
     port = bound.getsockname()[1]
     assert isinstance(port, int)
     return port
+
+
+class Line:
+    """Datagrams within this host: one program sends them, another receives them, and handles stand between."""
+
+    def __init__(self) -> None:
+        self.bound, self.out = udp_socket(), udp_socket()
+        self.port = port_of(self.bound)
+
+    def open(self, text: str = "true", priority: int = 0, flags: od.Flag = DIVERT) -> od.Handle[od.Packet]:
+        """A handle that sees nothing but these datagrams."""
+        text = f"udp.DstPort == {self.port} and ({text})"
+        return od.open(text, priority=priority, flags=flags, backend="nfqueue")
+
+    def feed(self, *payloads: bytes) -> None:
+        """A program sends datagrams."""
+        for payload in payloads:
+            # A handle with DROP drops as a firewall does, which the sender is told.
+            with suppress(PermissionError):
+                self.out.sendto(payload, ("127.0.0.1", self.port))
+
+    def packet(self, payload: bytes) -> od.Packet:
+        """A new packet that looks like one of them."""
+        return build.udp("127.0.0.1", "127.0.0.1", port_of(self.out), self.port, payload=payload)
+
+    def arrived(self) -> list[bytes]:
+        """What reached the program that receives."""
+        self.bound.settimeout(0.05)
+        arrived = []
+        with suppress(TimeoutError):
+            while True:
+                arrived.append(self.bound.recv(65535))
+        return arrived
+
+
+def received(handle: od.Handle[od.Packet], timeout: float = 0.1) -> list[od.Packet]:
+    """All packets that a handle has, until none comes for so many seconds."""
+    packets = []
+    while (packet := handle.recv(timeout)) is not None:
+        packets.append(packet)
+    return packets
+
+
+def payloads(handle: od.Handle[od.Packet], timeout: float = 0.1) -> list[bytes]:
+    """The payloads of all packets that a handle has, until none comes for so many seconds."""
+    return [bytes(packet.payload) for packet in received(handle, timeout)]
+
+
+def code_of(act: Callable[[], object]) -> int:
+    """The code that something fails with; 0 if it does not."""
+    try:
+        act()
+    except od.DivertError as error:
+        return error.code
+    return 0
 
 
 def tables() -> int:

@@ -243,9 +243,31 @@ def test_a_process_can_be_told_by_who_knows_it() -> None:
     assert packet is not None
     assert packet.flow is not None
     assert not table.set_process(packet.flow, 3)
+    assert table.process_of(packet.flow) is None
     table.add(packet)
+    assert table.process_of(packet.flow) == 0
     assert table.set_process(packet.flow, 3)
+    assert table.process_of(packet.flow) == 3
     assert table.rows()[0].process_id == 3
+
+
+def test_the_process_that_an_event_told_can_be_asked_for() -> None:
+    engine, table = od.Engine(), od.FlowTable()
+    with (
+        od.open(flags=od.Flag.SNIFF, backend=engine) as packets,
+        od.open(layer=od.Layer.FLOW, flags=od.Flag.SNIFF | od.Flag.RECV_ONLY, backend=engine) as events,
+    ):
+        far = {"remote_addr": "192.0.2.7", "remote_port": 80}
+        engine.flow(local_addr="10.0.0.1", local_port=40001, process_id=9, endpoint_id=1, **far)
+        engine.inject(tcp())
+        packet, event = packets.recv(timeout=1), events.recv(timeout=1)
+    assert packet is not None
+    assert packet.flow is not None
+    assert event is not None
+    table.add(packet)
+    assert table.process_of(packet.flow) == 0
+    table.add_event(event)
+    assert table.process_of(packet.flow) == 9
 
 
 def test_a_row_and_a_table_say_what_they_are() -> None:

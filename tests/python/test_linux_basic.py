@@ -171,6 +171,7 @@ def test_priorities_order_handles_and_decide_who_sees_what_is_sent() -> None:
         assert bound.recv(10) == b"xxxx"
 
 
+# Rows 19, 20.
 @in_namespace
 def test_of_equal_priorities_the_later_one_comes_first() -> None:
     bound, out = udp_socket(), sender()

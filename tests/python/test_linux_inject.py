@@ -141,6 +141,7 @@ def test_a_received_packet_can_turn_round() -> None:
         assert receiver.communicate()[0] == b""
 
 
+# Row 29.
 @pytest.mark.parametrize("version", [4, 6])
 @in_namespace
 def test_forwarded_packets_are_seen_edited_and_made(version: int) -> None:
@@ -190,7 +191,9 @@ def test_forwarded_packets_are_seen_edited_and_made(version: int) -> None:
                 assert packet.address.layer == od.Layer.NETWORK_FORWARD
                 assert packet.address.outbound
                 assert not packet.address.loopback
-                assert packet.address.network.interface_index == index_of("second")
+                network = packet.address.network
+                assert network is not None
+                assert (network.interface_index, network.subinterface_index) == (index_of("second"), 0)
                 assert str(packet.src_addr) == back
                 packet.payload = b"through, edited"
                 handle.send(packet)

@@ -242,7 +242,7 @@ def test_netdump_sees_both_ways_and_changes_nothing() -> None:
         assert sum(one["payload_length"] for one in shown if one["direction"] == "inbound") > 100
 
 
-@pytest.mark.parametrize("way", ["batch", "callback", "loop"])
+@pytest.mark.parametrize("way", ["batch", "callback", "loop", "rust"])
 @in_namespace
 def test_passthru_lets_everything_through(way: str) -> None:
     with peer() as other, nginx(other) as pages:

@@ -6,13 +6,16 @@ import hashlib
 import io
 import os
 import pathlib
+import signal
 import sys
 import threading
+import time
+from collections.abc import Callable
 
 import oxidivert as od
 import pytest
 from oxidivert.cli import _ctl_handles, _ctl_kill, cli
-from tools_support import Bench, bench
+from tools_support import Bench, bench, objects
 
 __all__ = ["bench"]
 
@@ -208,17 +211,22 @@ def test_kill_never_ends_itself(bench: Bench, monkeypatch: pytest.MonkeyPatch) -
     assert (done.code, done.out, ended) == (0, "", [])
 
 
+class Terminal:
+    """Somebody at a terminal, who answers so, or by something else."""
+
+    def __init__(self, answer: str, act: Callable[[], None] = lambda: None) -> None:
+        self.answer = answer
+        self.act = act
+
+    def isatty(self) -> bool:
+        return True
+
+    def readline(self) -> str:
+        self.act()
+        return self.answer
+
+
 def test_kill_asks_first(bench: Bench, others: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal:
-        def __init__(self, answer: str) -> None:
-            self.answer = answer
-
-        def isatty(self) -> bool:
-            return True
-
-        def readline(self) -> str:
-            return self.answer
-
     with od.open(priority=1, backend=bench.engine):
         for answer in ("n\n", "\n", "maybe\n"):
             monkeypatch.setattr(sys, "stdin", Terminal(answer))
@@ -229,6 +237,29 @@ def test_kill_asks_first(bench: Bench, others: list[int], monkeypatch: pytest.Mo
         monkeypatch.setattr(sys, "stdin", Terminal("Y\n"))
         bench.run("ctl", "kill", "--wait", "0.1")
     assert others == [OTHER + 1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="on Windows: signals are not sent so")
+def test_ctrl_c_at_the_question_ends_the_command_and_nothing_else(
+    bench: Bench, others: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n", lambda: signal.raise_signal(signal.SIGINT)))
+    with od.open(priority=1, backend=bench.engine):
+        done = bench.run("ctl", "kill")
+    assert (done.code, others) == (130, [])
+    assert done.err.endswith("oxidivert ctl kill: interrupted\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="on Windows: signals are not sent so")
+def test_ctrl_c_ends_the_wait_for_programs_that_do_not_end(bench: Bench, others: list[int]) -> None:
+    timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
+    with od.open(priority=1, backend=bench.engine):
+        timer.start()
+        started = time.monotonic()
+        done = bench.run("ctl", "kill", "--yes", "--wait", "30")
+    assert time.monotonic() - started < 5
+    assert (done.code, others) == (130, [OTHER + 1])
+    assert "1 handles, 1 processes, 1 left in 0." in done.err
 
 
 def test_kill_needs_a_yes_where_nobody_can_be_asked(
@@ -261,6 +292,23 @@ def test_uninstall_ends_programs_first(bench: Bench, others: list[int], monkeypa
 def test_uninstall_stops_short_where_handles_are_left(bench: Bench, others: list[int]) -> None:
     with od.open(priority=1, backend=bench.engine):
         assert bench.run("ctl", "uninstall", "--yes", "--wait", "0.1").code == 1
+
+
+def test_uninstall_stops_short_of_handles_beyond_its_limit(
+    bench: Bench, others: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (od.open(priority=priority, backend=bench.engine) for priority in (2, 1))
+
+    def close(pid: int, number: int) -> None:
+        others.append(pid)
+        (first if pid == OTHER + 2 else second).close()
+
+    monkeypatch.setattr(_ctl_kill.os, "kill", close)
+    done = bench.run("ctl", "uninstall", "--yes", "--limit", "1", "--json")
+    assert (done.code, len(others), len(done.objects)) == (1, 1, 1)
+    assert objects(done.err)[0]["left"] == 1
+    assert bench.run("ctl", "uninstall", "--yes").code == 0
+    assert sorted(others) == [OTHER + 1, OTHER + 2]
 
 
 def test_uninstall_takes_no_filter(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import pathlib
+import sys
+import time
+from typing import Any
 
 import oxidivert as od
 import pytest
 from oxidivert.cli import cli
-from samples import EACH_PROTOCOL, pcap, read_pcap, tcp
+from samples import EACH_PROTOCOL, V6, icmp, pcap, read_pcap, tcp, udp
 from tools_support import Bench, bench, inject, objects
 
 __all__ = ["bench"]
@@ -16,7 +19,11 @@ __all__ = ["bench"]
 PACKETS = [tcp(bytes([index % 256]), src_port=1 + index % 50) for index in range(600)]
 
 
-@pytest.mark.parametrize("way", ["batch", "callback", "loop"])
+WHERE = "on Windows: " if sys.platform == "win32" else ""
+WAYS = ["batch", "callback", "loop", "rust"]
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_a_capture_comes_out_as_it_went_in(
     way: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -28,6 +35,7 @@ def test_a_capture_comes_out_as_it_went_in(
     assert (figures["packets"], figures["sent"], figures["errors"]) == (606, 606, 0)
     assert figures["packets_per_second"] == pytest.approx(606 / figures["seconds"], rel=0.01)
     assert figures["nanoseconds_per_packet"] == pytest.approx(figures["seconds"] * 1e9 / 606, rel=0.01)
+    assert (figures["way"], figures["lost"]) == (way, 0)
 
 
 @pytest.mark.parametrize(("workers", "way"), [(1, "batch"), (4, "batch"), (1, "loop"), (3, "callback")])
@@ -61,21 +69,103 @@ def test_a_batch_holds_no_more_than_asked_for(
     assert 10 < fills[255] <= 255
 
 
+def edited(source: pathlib.Path, *arguments: str) -> list[tuple[bytes, int]]:
+    """The packets that come out with another TTL or hop limit, as they were before, and which that is."""
+    out = source.with_name("out.pcap")
+    assert cli("passthru", *arguments, "--read", str(source), "--write", str(out), "--quiet") == 0
+    changed = []
+    for before, after in zip(read_pcap(source.read_bytes()), read_pcap(out.read_bytes()), strict=True):
+        packet = od.Packet(after)
+        header = packet.ipv4 or packet.ipv6
+        assert header is not None
+        assert packet.checksums_valid
+        if before != after:
+            changed.append((before, packet.ipv4.ttl if packet.ipv4 else packet.ipv6.hop_limit))  # type: ignore[union-attr]
+            # Nothing else is another.
+            if packet.ipv4:
+                packet.ipv4.ttl = od.Packet(before).ipv4.ttl  # type: ignore[union-attr]
+            elif packet.ipv6:
+                packet.ipv6.hop_limit = od.Packet(before).ipv6.hop_limit  # type: ignore[union-attr]
+            assert bytes(packet) == before
+    return changed
+
+
 @pytest.mark.parametrize("way", ["batch", "callback", "loop"])
 def test_an_edit_is_the_same_each_way(way: str, tmp_path: pathlib.Path) -> None:
-    source, out = tmp_path / "in.pcap", tmp_path / "out.pcap"
+    source = tmp_path / "in.pcap"
     source.write_bytes(pcap(list(EACH_PROTOCOL.values())))
-    arguments = ["--way", way, "--ttl", "9", "--read", str(source), "--write", str(out), "--quiet"]
-    assert cli("passthru", *arguments) == 0
-    for before, after in zip(EACH_PROTOCOL.values(), read_pcap(out.read_bytes()), strict=True):
-        packet = od.Packet(after)
-        assert packet.checksums_valid
-        assert (packet.ipv4.ttl if packet.ipv4 else packet.ipv6 and packet.ipv6.hop_limit) == 9
-        if packet.ipv4:
-            packet.ipv4.ttl = 64
-        elif packet.ipv6:
-            packet.ipv6.hop_limit = 64
-        assert bytes(packet) == before
+    assert edited(source, "--way", way, "--ttl", "9") == [(packet, 9) for packet in EACH_PROTOCOL.values()]
+
+
+@pytest.mark.parametrize("way", ["batch", "columns", "callback", "loop"])
+@pytest.mark.parametrize("is_mixed", [False, True])
+def test_an_edit_may_be_for_packets_to_a_port(way: str, is_mixed: bool, tmp_path: pathlib.Path) -> None:
+    if way == "columns":
+        pytest.importorskip("numpy", reason=f"{WHERE}numpy does not load under Wine")
+    chosen = [tcp(dst_port=443), udp(dst_port=443), *([tcp(dst_port=443, **V6)] if is_mixed else [])]
+    others = [tcp(dst_port=80), udp(src_port=443, dst_port=80), icmp()]
+    source = tmp_path / "in.pcap"
+    source.write_bytes(pcap([*others, *chosen, *others]))
+    assert edited(source, "--way", way, "--ttl", "9", "--port", "443") == [(packet, 9) for packet in chosen]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (["--port", "80"], "add --ttl"),
+        (["--way", "rust", "--ttl", "9"], "leave --ttl and --limit out"),
+        (["--way", "rust", "--limit", "9"], "leave --ttl and --limit out"),
+        (["--way", "columns", "--ttl", "9"], "add --ttl and --port"),
+        (["--way", "loop", "--workers", "2"], "leave --workers out"),
+        (["--rounds", "2"], "--rounds goes with --read"),
+        (["--rounds", "2", "--read", "in.pcap", "--write", "out.pcap"], "without --write"),
+    ],
+)
+def test_what_does_not_go_together_is_told(arguments: list[str], advice: str, bench: Bench) -> None:
+    done = bench.run("passthru", *arguments)
+    assert done.code == 2
+    assert advice in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_live_the_time_is_that_from_the_first_packet_to_the_last(bench: Bench) -> None:
+    def act(engine: od.Engine) -> None:
+        time.sleep(0.5)
+        for packet in PACKETS[:300]:
+            engine.inject(packet)
+        time.sleep(0.3)
+        for packet in PACKETS[300:]:
+            engine.inject(packet)
+
+    done = bench.during(act, "passthru", "--duration", "1.5", "--json")
+    (figures,) = done.objects
+    assert (figures["packets"], figures["sent"]) == (600, 600)
+    assert 0.3 <= figures["seconds"] < 0.5
+    assert figures["packets_per_second"] == pytest.approx(600 / figures["seconds"], rel=0.01)
+
+
+def test_live_without_packets_there_is_no_rate(bench: Bench) -> None:
+    (figures,) = bench.run("passthru", "--duration", "0.1", "--json").objects
+    assert (figures["packets"], figures["packets_per_second"], figures["seconds"]) == (0, 0, 0)
+    assert figures["nanoseconds_per_packet"] is None
+
+
+def test_the_queue_can_be_made_longer(bench: Bench) -> None:
+    def act(engine: od.Engine) -> None:
+        lengths.extend(handle.queue_length for handle in opened)
+
+    lengths: list[int] = []
+    opened: list[od.Handle[od.Packet]] = []
+    true_open = od.open
+
+    def noting(*arguments: object, **more: object) -> od.Handle[od.Packet]:
+        opened.append(true_open(*arguments, **more))  # type: ignore[call-overload]
+        return opened[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(od, "open", noting)
+        bench.during(act, "passthru", "--queue-length", "9000", "--duration", "0.5")
+    assert lengths[-1] == 9000
 
 
 @pytest.mark.parametrize(
@@ -86,6 +176,9 @@ def test_an_edit_is_the_same_each_way(way: str, tmp_path: pathlib.Path) -> None:
         ("--batch", "0", "1 to 255"),
         ("--batch", "256", "1 to 255"),
         ("--batch", "x", "1 to 255"),
+        ("--port", "0", "1 to 65535"),
+        ("--queue-length", "31", "32 to 16384"),
+        ("--queue-length", "16385", "32 to 16384"),
     ],
 )
 def test_numbers_out_of_range_are_told(
@@ -149,7 +242,7 @@ def test_a_failure_to_send_is_told_and_the_loop_goes_on(bench: Bench, monkeypatc
     assert delivered == PACKETS[20 - len(delivered) : 20]
 
 
-@pytest.mark.parametrize("way", ["batch", "callback", "loop"])
+@pytest.mark.parametrize("way", WAYS)
 def test_preloaded_packets_fill_the_queue_and_all_pass(
     way: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,6 +251,30 @@ def test_preloaded_packets_fill_the_queue_and_all_pass(
     assert cli("passthru", "tcp", "--preload", "--read", str(source), "--way", way, "--json") == 0
     (figures,) = objects(capsys.readouterr().out)
     assert (figures["packets"], figures["sent"]) == (16_384, 16_384)
+
+
+@pytest.mark.parametrize("more", [[], ["--preload"]])
+def test_of_several_rounds_the_fastest_is_told(
+    more: list[str], tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from oxidivert.cli import _passthru
+
+    taken: list[float] = []
+    figures_of = _passthru._figures
+
+    def noting(*arguments: Any) -> dict[str, object]:
+        # The second one is the fastest.
+        taken.append([0.5, 0.25, 0.75][len(taken)])
+        return figures_of(*arguments[:3], taken[-1])
+
+    monkeypatch.setattr(_passthru, "_figures", noting)
+    (tmp_path / "in.pcap").write_bytes(pcap(PACKETS))
+    arguments = ["--read", str(tmp_path / "in.pcap"), "--rounds", "3", "--json", *more]
+    assert cli("passthru", *arguments) == 0
+    (figures,) = objects(capsys.readouterr().out)
+    assert taken == [0.5, 0.25, 0.75]
+    assert figures["seconds"] == 0.25
+    assert figures["packets"] == figures["sent"] == (16_384 if more else 600)
 
 
 def test_preload_goes_with_a_capture_that_is_read_only(

@@ -22,16 +22,26 @@ const REPLAY: [&str; 4] = [
     include_str!("replay_rows.rs"),
     include_str!("replay_rows_send.rs"),
 ];
-const BOTH: &str = include_str!("../python/test_rows.py");
+const LINUX: [&str; 7] = [
+    include_str!("../python/test_linux_basic.py"),
+    include_str!("../python/test_linux_fragments.py"),
+    include_str!("../python/test_linux_inject.py"),
+    include_str!("../python/test_linux_rows_chain.py"),
+    include_str!("../python/test_linux_rows_events.py"),
+    include_str!("../python/test_linux_rows_queue.py"),
+    include_str!("../python/test_linux_rows_send.py"),
+];
+const ALL: &str = include_str!("../python/test_rows.py");
 
 const HEADING: &str = "\
 # Behaviour
 
 What every backend must show, and the tests that show it: written by `tests/rust/spec_rows.rs`, which tells when this list is out
-of date. Tests with `test_` are those of `tests/python/test_rows.py`, which run on every backend; the others are in `tests/rust/`.
+of date. Tests with `test_` are in `tests/python/`: those of `test_rows.py` run on every backend, those of Linux alone are in
+`test_linux_*.py` and have real packets pass through the kernel of a network namespace of their own. The others are in `tests/rust/`.
 
-| row | what must hold | engine | replay of a capture |
-| --- | --- | --- | --- |
+| row | what must hold | engine | replay of a capture | live on Linux |
+| --- | --- | --- | --- | --- |
 ";
 
 type Tests = BTreeMap<usize, Vec<&'static str>>;
@@ -58,7 +68,7 @@ fn collect(tests: &mut Tests, source: &'static str) {
 
 fn tests_of(sources: &[&'static str]) -> Tests {
     let mut tests = Tests::new();
-    for source in sources.iter().chain([&BOTH]) {
+    for source in sources.iter().chain([&ALL]) {
         collect(&mut tests, source);
     }
     tests
@@ -69,24 +79,30 @@ fn names(tests: &Tests, row: usize) -> Option<String> {
     Some(tests.get(&row)?.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
 }
 
+/// A cell of the list: tests, or why there is none.
+fn cell(tests: &Tests, row: usize, reason: Option<&str>) -> String {
+    names(tests, row).or(reason.map(|reason| format!("none: {reason}"))).unwrap_or_default()
+}
+
 #[test]
-fn every_row_has_a_test_on_the_engine_and_on_the_replay_one_or_a_reason() {
-    let (engine, replay) = (tests_of(&ENGINE), tests_of(&REPLAY));
-    for (row, (_, reason)) in (1..).zip(&ROWS) {
+fn every_row_has_a_test_on_the_engine_and_elsewhere_one_or_a_reason() {
+    let (engine, replay, linux) = (tests_of(&ENGINE), tests_of(&REPLAY), tests_of(&LINUX));
+    for (row, (_, on_replay, on_linux)) in (1..).zip(&ROWS) {
         assert!(engine.contains_key(&row), "row {row} has no test on the engine");
-        assert_eq!(replay.contains_key(&row), reason.is_none(), "row {row}: a test on the replay, or a reason");
+        assert_eq!(replay.contains_key(&row), on_replay.is_none(), "row {row}: a test on the replay, or a reason");
+        assert_eq!(linux.contains_key(&row), on_linux.is_none(), "row {row}: a test on Linux, or a reason");
     }
-    assert!(engine.keys().chain(replay.keys()).all(|row| (1..=ROWS.len()).contains(row)));
+    assert!(engine.keys().chain(replay.keys()).chain(linux.keys()).all(|row| (1..=ROWS.len()).contains(row)));
 }
 
 #[test]
 fn the_list_of_rows_and_their_tests_is_up_to_date() {
-    let (engine, replay) = (tests_of(&ENGINE), tests_of(&REPLAY));
+    let (engine, replay, linux) = (tests_of(&ENGINE), tests_of(&REPLAY), tests_of(&LINUX));
     let mut list = HEADING.to_owned();
-    for (row, (behaviour, reason)) in (1..).zip(ROWS) {
-        let on_engine = names(&engine, row).unwrap_or_default();
-        let on_replay = names(&replay, row).or(reason.map(|reason| format!("none: {reason}"))).unwrap_or_default();
-        let _ = writeln!(list, "| {row} | {behaviour} | {on_engine} | {on_replay} |");
+    for (row, (behaviour, on_replay, on_linux)) in (1..).zip(ROWS) {
+        let on_engine = cell(&engine, row, None);
+        let (on_replay, on_linux) = (cell(&replay, row, on_replay), cell(&linux, row, on_linux));
+        let _ = writeln!(list, "| {row} | {behaviour} | {on_engine} | {on_replay} | {on_linux} |");
     }
     assert!(include_str!("../../docs/behaviour.md") == list, "docs/behaviour.md should be\n\n{list}");
 }

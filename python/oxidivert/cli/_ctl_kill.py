@@ -59,7 +59,7 @@ def kill(session: Session, filter: str) -> list[Entry] | None:
         return []
     printer = Printer(session)
     if not session.options.yes:
-        _ask(printer, entries)
+        _ask(session, printer, entries)
     doomed = {entry.process_id for entry in entries}
     # Shown first: of a process that has ended nothing is to be learnt.
     for entry in entries:
@@ -71,13 +71,12 @@ def kill(session: Session, filter: str) -> list[Entry] | None:
     return left
 
 
-def _ask(printer: Printer, entries: list[Entry]) -> None:
+def _ask(session: Session, printer: Printer, entries: list[Entry]) -> None:
     if not sys.stdin.isatty():
         raise CommandError("there is no terminal to ask on; add --yes to end these programs without a question")
     for entry in entries:
         printer.show("OPEN", entry)
-    print("end these programs? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    if not session.ask("end these programs?"):
         raise CommandError("nothing was done")
 
 
@@ -96,6 +95,5 @@ def _wait(session: Session, filter: str, doomed: set[int]) -> list[Entry]:
     deadline = time.monotonic() + session.options.wait
     while True:
         left = [entry for entry in snapshot(session, filter) or [] if entry.process_id in doomed]
-        if not left or time.monotonic() >= deadline:
+        if not left or time.monotonic() >= deadline or session.stopping.wait(_POLL_SECONDS):
             return left
-        time.sleep(_POLL_SECONDS)

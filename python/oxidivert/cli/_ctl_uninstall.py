@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
+import os
 import sys
 import time
 
 from .. import _native
+from ._ctl_handles import snapshot
 from ._ctl_kill import add_confirmation, kill
-from ._driver_stop import stop
-from ._driver_uninstall import remove_service
 from ._errors import DONE, NO_MATCH, CommandError
 from ._session import Session, add_session, tool_parser
 
@@ -21,10 +20,8 @@ The right way to be rid of a driver is to uninstall the program that brought it:
 nothing is installed, and what a crashed program left is taken away. Exits with 1 if something is left.
 """
 
-#: The services of WinDivert 1.x, which programs that old leave behind.
-_OLD_SERVICES = ("WinDivert1.4", "WinDivert1.3", "WinDivert1.2", "WinDivert1.1", "WinDivert1.0")
-#: What the service manager answers and what counts as done: it is not active, is to be deleted already, is not there.
-_NOT_ACTIVE, _MARKED_FOR_DELETE, _ABSENT = 1062, 1072, 1060
+#: The services of WinDivert 1.x, which programs that old leave behind, and that of 2.x.
+SERVICES = ("WinDivert1.0", "WinDivert1.1", "WinDivert1.2", "WinDivert1.3", "WinDivert1.4", "WinDivert")
 _STOP_SECONDS = 5.0
 
 
@@ -39,57 +36,39 @@ def parser(prog: str) -> argparse.ArgumentParser:
 def execute(options: argparse.Namespace) -> int:
     """Runs the command."""
     with Session(options) as session:
-        left = kill(session, "true")
-        if left is None:
-            # No driver is running, so that nothing needs to be stopped.
-            return DONE
-        if left:
-            return NO_MATCH
-        if sys.platform == "win32" and session.is_system:
-            for name in _remove_all():
+        is_left = bool(kill(session, "true")) or _are_left(session)
+        if sys.platform == "win32" and session.is_system and not is_left and not session.stopping.is_set():
+            from ._services import installing_is_locked
+
+            with installing_is_locked():
+                _remove_all(session)
+    return session.code or (NO_MATCH if is_left else DONE)
+
+
+def _are_left(session: Session) -> bool:
+    """Whether another process has a handle open, such as one beyond `--limit`."""
+    left = [entry for entry in snapshot(session, "true") or [] if entry.process_id != os.getpid()]
+    if left:
+        session.summary["left"] = len(left)
+    return bool(left)
+
+
+def _remove_all(session: Session) -> None:
+    """Stops and removes the services that there are, and tells of each."""
+    if sys.platform == "win32":
+        from ._services import remove
+
+        for name in SERVICES:
+            if remove(name):
                 record: dict[str, object] = {"type": "uninstall", "service": name}
                 _print(session, name, record)
-    return session.code
+        deadline = time.monotonic() + _STOP_SECONDS
+        while _native._driver_inventory()[0]:
+            # It stops once the last process has gone, which may take its time.
+            if time.monotonic() >= deadline:
+                raise CommandError("the driver does not stop; see 'oxidivert driver status' for what holds it")
+            time.sleep(0.1)
 
 
 def _print(session: Session, name: str, record: dict[str, object]) -> None:
     session.emit(lambda: record, lambda: f"{session.style.paint('green', 'UNINSTALL')} {name}")
-
-
-def _remove_all() -> list[str]:
-    """Stops and removes the services that there are; their names."""
-    removed = ["WinDivert"] if stop() else []
-    deadline = time.monotonic() + _STOP_SECONDS
-    while _native._driver_inventory()[0]:
-        # It stops once the last process has gone, which may take its time.
-        if time.monotonic() >= deadline:
-            raise CommandError("the driver does not stop; see 'oxidivert driver status' for what holds it")
-        time.sleep(0.1)
-    remove_service()
-    return removed + [name for name in _OLD_SERVICES if _remove(name)]
-
-
-def _remove(name: str) -> bool:
-    """Stops and deletes a service; whether there was one."""
-    if _service("query", name) == _ABSENT:
-        return False
-    code = _service("stop", name)
-    if code not in (0, _NOT_ACTIVE, _ABSENT):
-        raise CommandError(f"the service {name} cannot be stopped: error {code}")
-    deadline = time.monotonic() + _STOP_SECONDS
-    while not _is_stopped(name) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    # It goes away by itself where the library has marked it for that.
-    code = _service("delete", name)
-    if code not in (0, _MARKED_FOR_DELETE, _ABSENT):
-        raise CommandError(f"the service {name} cannot be deleted: error {code}")
-    return True
-
-
-def _is_stopped(name: str) -> bool:
-    told = subprocess.run(["sc.exe", "query", name], capture_output=True, text=True, check=False)
-    return told.returncode == _ABSENT or "STOPPED" in told.stdout
-
-
-def _service(verb: str, name: str) -> int:
-    return subprocess.run(["sc.exe", verb, name], capture_output=True, check=False).returncode

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 import oxidivert as od
 
+from ._background import Background
 from ._names import PROTOCOL_COLOURS, end_text, protocol_name
 from ._programs import Programs
-from ._screen import leave_signals_to_main
 from ._style import Style
 
 if TYPE_CHECKING:
@@ -22,7 +20,7 @@ _UNITS = ("", "k", "M", "G", "T", "P")
 _WIDE = 100
 
 
-class FlowScreen:
+class FlowScreen(Background):
     """Shows the rows of a table, as many as fit, for as long as the block lasts; then the terminal is as it was."""
 
     def __init__(
@@ -34,29 +32,17 @@ class FlowScreen:
         interval: float = 0.25,
         silent: bool = True,
     ) -> None:
+        super().__init__("screen")
         self._table = table
         self._programs = programs
         self._sort = sort
         self._interval = interval
         self._silent = silent
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._draw, name="oxidivert-screen", daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _value: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _draw(self) -> None:
+    def _work(self) -> None:
         from rich.console import Console
         from rich.live import Live
 
-        leave_signals_to_main()
         console = Console(highlight=False)
         try:
             with Live(console=console, screen=True, auto_refresh=False) as live:

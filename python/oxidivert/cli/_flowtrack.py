@@ -11,6 +11,7 @@ from contextlib import suppress
 import oxidivert as od
 
 from ._errors import CommandError
+from ._flow_owners import Owners
 from ._flow_screen import FlowScreen, line_of
 from ._input import add_filter
 from ._names import protocol_name
@@ -30,8 +31,6 @@ _BATCH = 255
 # Where no event tells of an end, silence does.
 _IDLE_SECONDS = 60.0
 _PRUNE_SECONDS = 1.0
-# A look-up may take milliseconds.
-_LOOKUPS_PER_PRUNE = 20
 _NOT_SUPPORTED = 50
 _SORTS = ("rate", "bytes", "packets", "newest")
 
@@ -87,7 +86,6 @@ class Tracker:
         self.packets = 0
         #: Whether flows without packets belong to what is asked for: a filter is one of packets.
         self.shows_silent = session.options.filter.strip() == "true"
-        self._lookups = 0
         self._pruned = 0.0
 
     def run(self) -> None:
@@ -95,16 +93,14 @@ class Tracker:
         watcher = self._start_watching()
         flags = od.Flag.SNIFF | od.Flag.RECV_ONLY
         handle = self.session.open(self.session.options.filter, flags=flags)
-        try:
+        with suppress(od.HandleShutdownError), Owners(self.table, self.programs) as owners:
             while not (self.session.is_live and self.session.stopping.is_set()):
                 batch = handle.recv_batch(_BATCH, timeout=_PRUNE_SECONDS)
                 self.packets += len(batch)
                 new = self.table.add_batch(batch)
                 if self.session.is_live:
-                    self._look_up(batch, new)
+                    owners.note(batch, new)
                     self._prune()
-        except od.HandleShutdownError:
-            pass
         if watcher:
             watcher.join()
 
@@ -138,21 +134,11 @@ class Tracker:
                     # Asked now, while the process lives.
                     self.programs.path(event.process_id)
 
-    def _look_up(self, batch: od.Batch, new: list[int]) -> None:
-        """Asks for the processes of flows that no event told of: those that are older than this command."""
-        for position in new[: _LOOKUPS_PER_PRUNE - self._lookups]:
-            self._lookups += 1
-            packet = batch[position]
-            process = packet.process
-            if process is not None and packet.flow is not None:
-                self.table.set_process(packet.flow, process.pid)
-                self.programs.path(process.pid)
-
     def _prune(self) -> None:
         now = time.monotonic()
         if now - self._pruned < _PRUNE_SECONDS:
             return
-        self._pruned, self._lookups = now, 0
+        self._pruned = now
         for row in self.table.prune(time.time_ns(), _IDLE_SECONDS):
             if self.shows_silent or row.packets_sent or row.packets_received:
                 if self.session.options.json:

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import argparse
 import json
-import threading
 import time
-from collections.abc import Callable
 from itertools import cycle, islice
 
 import oxidivert as od
 
-from ._errors import DONE, CommandError
+from ._background import Background
+from ._errors import CommandError
 from ._input import add_filter, bounded, open_replay
 from ._output import write_line
+from ._passthru_ways import WAYS, Turns, check
 from ._session import QUEUE_MAX, Session, add_session, tool_parser
 
 #: What a packet takes of a queue's size besides its bytes, as with the driver.
 _OVERHEAD = 63
+_LOOK_SECONDS = 0.01
 
 SUMMARY = "Divert the packets that match and send them on unchanged: what diverting costs."
 
 _ACCOUNT = """\
-Ways through Python: "batch" takes and sends batches (the fastest), "callback" calls an empty function for each
-packet from a loop in Rust, "loop" is a plain for loop. Their rates over one capture are the costs of each. The
-figures go to stdout. With several workers packets may be reordered, with "callback" only between flows.
+Ways: "batch" takes and sends batches (the fastest through Python), "columns" too and finds the packets to edit by
+numpy, "callback" calls a function for each packet from a loop in Rust, "loop" is a plain for loop, and "rust" is that
+without Python. Their rates over one capture are the costs of each. The figures go to stdout. Live, seconds are those
+from the first packet to the last. With several workers packets may be reordered, with "callback" only between flows.
 """
 
 
@@ -38,50 +40,89 @@ def parser(prog: str) -> argparse.ArgumentParser:
         "--preload",
         action="store_true",
         help="with --read: have the packets in the queue of an engine first, repeated until it is full, so that the"
-        " figures are without what reading takes",
+        " figures are without what reading takes; what is sent is dropped",
+    )
+    parser.add_argument(
+        "--rounds",
+        metavar="N",
+        type=bounded(1, 1000),
+        default=1,
+        help="with --read: go over it so many times, and tell of the fastest",
     )
     parser.add_argument("--batch", metavar="N", type=bounded(1, 255), default=64, help="packets a batch (default: 64)")
     parser.add_argument("--workers", metavar="N", type=bounded(1, 64), default=1, help="threads (default: 1)")
-    parser.add_argument("--way", choices=list(_WAYS), default="batch", help="how (default: batch)")
+    parser.add_argument("--way", choices=list(WAYS), default="batch", help="how (default: batch)")
     parser.add_argument(
         "--ttl",
         metavar="N",
         type=bounded(0, 255),
         help="set the TTL or hop limit of each packet, to see what an edit costs",
     )
+    parser.add_argument(
+        "--port", metavar="N", type=bounded(1, 65535), help="with --ttl: only of packets to this port, TCP or UDP"
+    )
+    parser.add_argument(
+        "--queue-length",
+        metavar="N",
+        type=bounded(32, QUEUE_MAX[0]),
+        help="so many packets may wait; further ones push out the oldest (default: 4096)",
+    )
     return parser
 
 
 def execute(options: argparse.Namespace) -> int:
     """Runs the command."""
+    check(options)
     packets = _preloaded(options) if options.preload else []
-    with Session(options) as session:
-        handle = session.open(options.filter)
-        if options.preload:
-            _queue(handle, options.backend, packets)
-        session.show_rates(handle)
-        turns = Turns()
+    fastest: dict[str, object] = {}
+    for _ in range(options.rounds):
+        with Session(options) as session:
+            figures = _measured(session, packets)
+        if session.code:
+            break
+        if not fastest or figures["seconds"] < fastest["seconds"]:  # type: ignore[operator]
+            fastest = figures
+    _print(options, fastest or figures)
+    return session.code
+
+
+def _measured(session: Session, packets: list[od.Packet]) -> dict[str, object]:
+    """Sends packets on until there are no more or the session ends; the figures."""
+    options = session.options
+    handle = session.open(options.filter)
+    if options.queue_length is not None:
+        handle.queue_length = options.queue_length
+    if options.preload:
+        _queue(session, handle, packets)
+    session.show_rates(handle)
+    turns = Turns()
+    work = WAYS[options.way](session, handle, turns)
+    if session.is_live and not options.preload:
+        with Meter(handle) as meter:
+            work()
+        seconds = meter.seconds
+    else:
         started = time.perf_counter()
-        _WAYS[options.way](session, handle, turns)
+        work()
         seconds = time.perf_counter() - started
-        stats = handle.stats
-        _print(
-            options,
-            {
-                "type": "throughput",
-                "way": options.way,
-                "batch": options.batch,
-                "workers": options.workers,
-                "packets": stats.received,
-                "sent": stats.sent,
-                "errors": stats.errors,
-                "seconds": round(seconds, 6),
-                "packets_per_second": round(stats.received / seconds) if seconds else 0,
-                "nanoseconds_per_packet": round(seconds / stats.received * 1e9, 1) if stats.received else None,
-                "packets_per_batch": round(stats.received / turns.count, 2) if turns.count else None,
-            },
-        )
-    return session.code or DONE
+    return _figures(options, handle.stats, turns.count, seconds)
+
+
+def _figures(options: argparse.Namespace, stats: od.Statistics, turns: int, seconds: float) -> dict[str, object]:
+    return {
+        "type": "throughput",
+        "way": options.way,
+        "batch": options.batch,
+        "workers": options.workers,
+        "packets": stats.received,
+        "sent": stats.sent,
+        "errors": stats.errors,
+        "lost": stats.overflowed + stats.expired,
+        "seconds": round(seconds, 6),
+        "packets_per_second": round(stats.received / seconds) if seconds else 0,
+        "nanoseconds_per_packet": round(seconds / stats.received * 1e9, 1) if stats.received else None,
+        "packets_per_batch": round(stats.received / turns, 2) if turns else None,
+    }
 
 
 def _preloaded(options: argparse.Namespace) -> list[od.Packet]:
@@ -94,8 +135,11 @@ def _preloaded(options: argparse.Namespace) -> list[od.Packet]:
     return packets
 
 
-def _queue(handle: od.Handle[od.Packet], engine: od.Engine, packets: list[od.Packet]) -> None:
+def _queue(session: Session, handle: od.Handle[od.Packet], packets: list[od.Packet]) -> None:
     """Has the packets wait for the handle, again and again until its queue is full, and nothing come after them."""
+    engine: od.Engine = session.options.backend
+    # What an engine records of deliveries would cost more than all else.
+    session.open("true", flags=od.Flag.DROP, priority=-30000)
     handle.queue_length, handle.queue_time, handle.queue_size = length, _, size = QUEUE_MAX
     for packet in islice(cycle(packets), length):
         size -= len(packet) + _OVERHEAD
@@ -105,98 +149,25 @@ def _queue(handle: od.Handle[od.Packet], engine: od.Engine, packets: list[od.Pac
     handle.shutdown(od.Shutdown.RECV)
 
 
-class Turns:
-    """How often the loop went round, over all workers."""
+class Meter(Background):
+    """Tells how long it was from the first packet to the last one, as near as looking now and then tells."""
 
-    def __init__(self) -> None:
-        self.count = 0
-        self._lock = threading.Lock()
+    def __init__(self, handle: od.Handle[od.Packet]) -> None:
+        super().__init__("meter")
+        self.seconds = 0.0
+        self._handle = handle
 
-    def add(self, count: int) -> None:
-        """Adds what one worker has counted."""
-        with self._lock:
-            self.count += count
-
-
-def _by_batches(session: Session, handle: od.Handle[od.Packet], turns: Turns) -> None:
-    ttl: int | None = session.options.ttl
-
-    def work() -> None:
-        count = 0
-        try:
-            while True:
-                batch = handle.recv_batch(_limit(session))
-                count += 1
-                if ttl is not None:
-                    batch.set_column("ip.TTL", ttl, batch.matches("ip"))
-                    batch.set_column("ipv6.HopLimit", ttl, batch.matches("ipv6"))
-                _send(session, handle, batch)
-                if session.options.limit:
-                    for _ in range(len(batch)):
-                        session.count()
-        except (od.HandleShutdownError, od.HandleClosedError):
-            pass
-        finally:
-            turns.add(count)
-
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(session.options.workers - 1)]
-    for thread in threads:
-        thread.start()
-    work()
-    for thread in threads:
-        thread.join()
-
-
-def _limit(session: Session) -> int:
-    batch: int = session.options.batch
-    limit: int | None = session.options.limit
-    return batch if limit is None else max(1, min(batch, limit - session.handled))
-
-
-def _send(session: Session, handle: od.Handle[od.Packet], batch: od.Batch) -> None:
-    try:
-        handle.send_batch(batch)
-    except (od.HandleShutdownError, od.HandleClosedError):
-        raise
-    except od.DivertError as error:
-        session.warn(f"not sent: {error.strerror}")
-
-
-def _by_callback(session: Session, handle: od.Handle[od.Packet], _turns: Turns) -> None:
-    handle.run(_visit(session), batch=session.options.batch, workers=session.options.workers)
-
-
-def _by_loop(session: Session, handle: od.Handle[od.Packet], _turns: Turns) -> None:
-    visit = _visit(session)
-    for packet in handle:
-        visit(packet)
-        handle.send(packet)
-
-
-def _visit(session: Session) -> Callable[[od.Packet], None]:
-    """What is done with each packet: nothing at all, unless more was asked for."""
-    ttl: int | None = session.options.ttl
-
-    def nothing(_packet: od.Packet) -> None:
-        pass
-
-    def edit(packet: od.Packet) -> None:
-        if ttl is not None:
-            if packet.ipv4 is not None:
-                packet.ipv4.ttl = ttl
-            elif packet.ipv6 is not None:
-                packet.ipv6.hop_limit = ttl
-        if session.options.limit:
-            session.count()
-
-    return nothing if ttl is None and session.options.limit is None else edit
-
-
-_WAYS: dict[str, Callable[[Session, od.Handle[od.Packet], Turns], None]] = {
-    "batch": _by_batches,
-    "callback": _by_callback,
-    "loop": _by_loop,
-}
+    def _work(self) -> None:
+        count, first, before = 0, 0.0, time.perf_counter()
+        while True:
+            is_over = self._stop.wait(_LOOK_SECONDS)
+            now, received = time.perf_counter(), self._handle.stats.received
+            if received != count:
+                first = first or before
+                count, self.seconds = received, now - first
+            if is_over:
+                return
+            before = now
 
 
 def _print(options: argparse.Namespace, figures: dict[str, object]) -> None:

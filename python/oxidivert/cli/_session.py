@@ -101,6 +101,7 @@ class Session:
         self._ends_with_stop: list[od.Handle[Any]] = []
         self._stack = ExitStack()
         self._interrupted = False
+        self._is_asking = False
         self._status: StatusLine | None = None
         if self._out and not self._capture:
             raise CommandError("--write goes with --read: what is live goes on by itself")
@@ -257,6 +258,15 @@ class Session:
         if self.is_live:
             flush_stdout()
 
+    def ask(self, question: str) -> bool:
+        """Asks the user on the terminal; whether the answer is yes. Ctrl-C ends the command at once."""
+        self._is_asking = True
+        try:
+            print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+            return sys.stdin.readline().strip().lower() in ("y", "yes")
+        finally:
+            self._is_asking = False
+
     def warn(self, message: str) -> None:
         """Tells of something that went wrong and that the tool goes on after."""
         self.note(f"{self.options.prog}: warning: {message}")
@@ -296,8 +306,8 @@ class Session:
             self._stack.callback(signal.signal, number, before)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        if self._interrupted or not self.is_live:
-            # A capture's output is not wanted by halves.
+        if self._interrupted or self._is_asking or not self.is_live:
+            # A capture's output is not wanted by halves, and a question by nobody any more.
             raise KeyboardInterrupt
         self._interrupted = True
         self.stop()

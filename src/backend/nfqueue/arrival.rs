@@ -16,8 +16,7 @@ pub(super) struct Arrival<'a> {
     pub(super) address: Address,
 }
 
-/// The packet, or `None` if handles do not see it: what is no whole IP packet, or an inbound fragment of one that is seen
-/// when it is put together again.
+/// The packet, or `None` if handles do not see it: what is no whole IP packet.
 pub(super) fn arrival<'a>(waiting: &Waiting<'a>, layer: Layer, flags: Flags, now: i64) -> Option<Arrival<'a>> {
     let layout = Layout::parse(waiting.bytes).ok()?;
     let len = waiting.bytes.len();
@@ -25,12 +24,13 @@ pub(super) fn arrival<'a>(waiting: &Waiting<'a>, layer: Layer, flags: Flags, now
     if !is_whole {
         return None;
     }
-    let interface = if waiting.hook == Hook::Input { waiting.interface_in } else { waiting.interface_out };
+    let is_inbound = matches!(waiting.hook, Hook::Input | Hook::Prerouting);
+    let interface = if is_inbound { waiting.interface_in } else { waiting.interface_out };
     let mut address = Address::default();
     address.set_timestamp(waiting.time_ns.map_or(now, |time| (time / NANOSECONDS_PER_TICK).min(now)));
     address.set_layer(layer);
     address.set_sniffed(flags.has(Flags::SNIFF));
-    address.set_outbound(waiting.hook != Hook::Input);
+    address.set_outbound(!is_inbound);
     address.set_loopback(waiting.hook == Hook::Output && waiting.interface_out == LOOPBACK);
     address.set_ipv6(layout.is_ipv6());
     // The kernel has computed the header's checksum before any hook.

@@ -6,10 +6,11 @@
 //! wanted packet, so that it is routed alike, and its IP header's length.
 use super::fault::fault;
 use super::inlet::{Inlet, is_for_loopback};
+use super::nft::Hook;
 use super::sys::{self, Descriptor};
 use crate::engine::{Error, ErrorCode};
 use crate::packet::field::{array, put, u8_at};
-use crate::packet::fill_checksums;
+use crate::packet::{Layout, fill_checksums};
 use std::collections::HashMap;
 use std::io;
 
@@ -38,6 +39,20 @@ pub(super) enum Way {
     Out,
     /// To this host or through it, as if it had come in at this interface.
     In(u32),
+}
+
+/// A carrier that came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Arrived {
+    /// Its packet goes on from here.
+    Here(Vec<u8>),
+    /// Only fragments enter so early, before they are put together.
+    TooEarly,
+}
+
+/// Whether a packet is a part of another one.
+fn is_fragment(bytes: &[u8]) -> bool {
+    Layout::parse(bytes).is_ok_and(|layout| layout.is_fragment())
 }
 
 /// The sockets that carriers are sent by, and what they stand for.
@@ -82,13 +97,17 @@ impl Carriers {
     }
 
     /// What a carrier that came back stands for; `None` if it is none of ours.
-    pub(super) fn arrive(&mut self, bytes: &[u8], mark: u32) -> Option<Vec<u8>> {
+    pub(super) fn arrive(&mut self, bytes: &[u8], mark: u32, hook: Hook) -> Option<Arrived> {
         let protocol = if bytes.first()? >> 4 == 4 { u8_at(bytes, 9)? } else { last_protocol(bytes)? };
         if mark != self.mark || protocol != PROTOCOL {
             return None;
         }
         let number = array(bytes, bytes.len().checked_sub(8)?).map(u64::from_be_bytes)?;
-        self.wanted.remove(&number)
+        let wanted = self.wanted.get(&number)?;
+        if hook == Hook::Prerouting && !is_fragment(wanted) {
+            return Some(Arrived::TooEarly);
+        }
+        self.wanted.remove(&number).map(Arrived::Here)
     }
 
     /// Whether a mark is that of this handle's carriers.

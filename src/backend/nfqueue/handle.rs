@@ -68,6 +68,14 @@ impl Backend for Handle {
         }
     }
 
+    fn keeps_received(&self) -> bool {
+        true
+    }
+
+    fn release(&self, tokens: &[Token]) {
+        self.shared.release(tokens);
+    }
+
     fn wake(&self) {
         self.shared.wake();
     }

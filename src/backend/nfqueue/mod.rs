@@ -14,6 +14,7 @@ mod arrival;
 mod backlog;
 mod carrier;
 mod events;
+mod expression;
 mod fault;
 mod handle;
 mod held;

@@ -26,6 +26,7 @@ mod attribute {
     pub(super) const PAYLOAD: u16 = 10;
     pub(super) const WHOLE_LEN: u16 = 13;
     pub(super) const INFO: u16 = 14;
+    pub(super) const PRIORITY: u16 = 21;
 }
 
 /// Numbers of a configuration's attributes.
@@ -69,6 +70,14 @@ pub(super) struct Queue {
 pub(super) enum Verdict {
     Drop = 0,
     Accept = 1,
+}
+
+/// What goes on in the place of a packet that waits: bytes, and a mark and a priority where they are to be others.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Change<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) mark: Option<u32>,
+    pub(super) priority: Option<u32>,
 }
 
 /// A packet that waits for its verdict.
@@ -152,13 +161,15 @@ impl Queue {
     }
 
     /// Appends a verdict. A failure comes back under the packet's number.
-    pub(super) fn answer(&self, writer: &mut Writer, id: u32, verdict: Verdict, change: Option<(&[u8], Option<u32>)>) {
+    pub(super) fn answer(&self, writer: &mut Writer, id: u32, verdict: Verdict, change: Option<Change<'_>>) {
         writer.begin(subsystem::QUEUE, message::VERDICT, 0, id, 0, self.number);
         let header = u64::from(verdict as u32) << 32 | u64::from(id);
         writer.put(attribute::VERDICT, &header.to_be_bytes());
-        if let Some((bytes, mark)) = change {
-            if let Some(mark) = mark {
-                writer.put_u32(attribute::MARK, mark);
+        if let Some(Change { bytes, mark, priority }) = change {
+            for (kind, number) in [(attribute::MARK, mark), (attribute::PRIORITY, priority)] {
+                if let Some(number) = number {
+                    writer.put_u32(kind, number);
+                }
             }
             writer.put(attribute::PAYLOAD, bytes);
         }

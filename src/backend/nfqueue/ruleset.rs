@@ -1,12 +1,13 @@
 //! A handle's place in nftables: its table, which chains stand at which hooks, and what their rules are.
 use super::arrival::LOOPBACK;
 use super::carrier;
+use super::expression::{Expression, Meta};
 use super::log;
-use super::nft::{Expression, Hook, Meta, Transaction, counted};
+use super::nft::{Hook, Transaction, counted};
 use super::program::{Question, question};
 use super::registry::{FILTER_CHAIN, Identity, PREFIX, describe};
 use super::sys::{self, Descriptor};
-use crate::address::Layer;
+use crate::address::{Flags, Layer};
 use crate::engine::OpenOptions;
 use crate::filter::Filter;
 use std::io::{Error, Result};
@@ -25,6 +26,14 @@ const WAYS: [u8; 4] = [QUEUE_EXPRESSION, QUEUE_EXPRESSION | LOG_EXPRESSION, 0, L
 /// There where connection tracking is in use, and the hook priority before it.
 const TRACKING: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 const BEFORE_TRACKING: i32 = -300;
+
+/// The place of a handle of priority 0 before fragments are put together.
+const BEFORE_REASSEMBLY: i32 = -100_000;
+/// The priority, which inbound packets have no other use for, of fragments that handles with FRAGMENTS have met. What they
+/// make up has that of the first of them.
+pub(super) const FRAGMENT_TAG: u32 = 0x0D16_F4A6;
+/// A chain that stands nowhere, which holds what is to be asked for once.
+const REASSEMBLY_CHAIN: &str = "reassembly";
 
 /// What a handle does with packets that match in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,9 +57,9 @@ pub(super) struct Questions {
 
 impl Questions {
     /// Loads a filter's programs.
-    pub(super) fn load(filter: &Filter, layer: Layer) -> Self {
+    pub(super) fn load(filter: &Filter, layer: Layer, flags: Flags) -> Self {
         let mut questions = Self::default();
-        for (hook, _) in hooks(layer) {
+        for (hook, _) in hooks(layer, flags) {
             let (outbound, loopback) = match hook {
                 Hook::Output => (true, None),
                 Hook::Forward => (true, Some(false)),
@@ -66,8 +75,8 @@ impl Questions {
     }
 
     /// Nothing is asked, so that every packet is handed over.
-    pub(super) fn none(layer: Layer, obstacle: String) -> Self {
-        let of_hooks = hooks(layer).iter().map(|_| Question::None).collect();
+    pub(super) fn none(layer: Layer, flags: Flags, obstacle: String) -> Self {
+        let of_hooks = hooks(layer, flags).iter().map(|_| Question::None).collect();
         Self { of_hooks, obstacle: Some(obstacle) }
     }
 
@@ -89,14 +98,30 @@ pub(super) struct Ruleset {
     table: String,
     number: u16,
     hooks: &'static [(Hook, &'static str)],
+    takes_fragments: bool,
 }
 
-/// The hooks of a layer, with the names of the chains.
-const fn hooks(layer: Layer) -> &'static [(Hook, &'static str)] {
+/// The hooks of a handle, with the names of the chains.
+const fn hooks(layer: Layer, flags: Flags) -> &'static [(Hook, &'static str)] {
     match layer {
         Layer::NetworkForward => &[(Hook::Forward, "forward")],
+        _ if takes_fragments(layer, flags) => {
+            &[(Hook::Output, "output"), (Hook::Input, "input"), (Hook::Prerouting, "fragments")]
+        }
         _ => &[(Hook::Output, "output"), (Hook::Input, "input")],
     }
+}
+
+/// Whether inbound fragments are taken as they come, and what they make up is not.
+const fn takes_fragments(layer: Layer, flags: Flags) -> bool {
+    matches!(layer, Layer::Network) && flags.has(Flags::FRAGMENTS)
+}
+
+/// Where a handle's chain stands at a hook. Low ones come first in netfilter. Fragments are taken before they are put
+/// together, which is done at -400; among themselves handles keep their order there.
+fn place(hook: Hook, priority: i16) -> i32 {
+    let base = if hook == Hook::Prerouting { BEFORE_REASSEMBLY } else { 0 };
+    base - i32::from(priority)
 }
 
 /// Whether rights are missing, which no other rules help against.
@@ -115,7 +140,9 @@ impl Ruleset {
     ) -> Result<Self> {
         let socket = sys::netlink(&[])?;
         let table = format!("{PREFIX}{number}");
-        let ruleset = Self { socket, table, number, hooks: hooks(options.layer) };
+        let OpenOptions { layer, flags, .. } = *options;
+        let takes_fragments = takes_fragments(layer, flags);
+        let ruleset = Self { socket, table, number, hooks: hooks(layer, flags), takes_fragments };
         let known = WAY.load(Ordering::Relaxed);
         let ways = [known].into_iter().filter(|way| *way != UNKNOWN).chain(WAYS);
         let ways: Vec<u8> = ways.collect();
@@ -135,7 +162,7 @@ impl Ruleset {
             match outcome {
                 // The rules may do without programs.
                 Err(error) if questions.has_programs() && !is_refusal(&error) => {
-                    *questions = Questions::none(options.layer, error.to_string());
+                    *questions = Questions::none(layer, flags, error.to_string());
                 }
                 _ => return outcome.map(|()| ruleset),
             }
@@ -147,10 +174,8 @@ impl Ruleset {
         transaction.new_table(&Identity::new(options, opened_at).encode());
         transaction.new_chain(FILTER_CHAIN, None);
         describe(&mut transaction, &options.filter);
-        // Low priorities come first in netfilter.
-        let priority = -i32::from(options.priority);
         for (at, (hook, chain)) in self.hooks.iter().enumerate() {
-            transaction.new_chain(chain, Some((*hook, priority)));
+            transaction.new_chain(chain, Some((*hook, place(*hook, options.priority))));
             self.fill(&mut transaction, *hook, chain, mode, questions.of_hooks.get(at), way);
         }
         transaction.commit(&self.socket)
@@ -174,10 +199,24 @@ impl Ruleset {
         let protocol = Expression::Protocol(carrier::PROTOCOL);
         transaction.new_rule(chain, &[is_own, protocol, queue(self.number)], &[]);
         transaction.new_rule(chain, &[is_any, protocol, Expression::Accept], &[]);
-        if hook == Hook::Input {
+        if matches!(hook, Hook::Input | Hook::Prerouting) {
             // What comes from this host itself was seen when it went out.
             let is_inside = equal(Meta::InterfaceIn, u32::MAX, LOOPBACK);
             transaction.new_rule(chain, &[is_inside, Expression::Accept], &[]);
+        }
+        if hook == Hook::Input && self.takes_fragments {
+            let was_fragments = equal(Meta::Priority, u32::MAX, FRAGMENT_TAG);
+            transaction.new_rule(chain, &[was_fragments, Expression::Accept], &[]);
+        }
+        if hook == Hook::Prerouting && mode != Mode::Pass {
+            for is_fragment in [Expression::Ipv4Fragment, Expression::Ipv6Fragment] {
+                let rule = [Expression::ForThisHost, is_fragment, Expression::SetPriority(FRAGMENT_TAG)];
+                transaction.new_rule(chain, &rule, &[]);
+            }
+            // What is tagged by now is such a fragment, and nothing else is looked at here.
+            let is_other =
+                Expression::Compare { meta: Meta::Priority, mask: u32::MAX, value: FRAGMENT_TAG, equal: false };
+            transaction.new_rule(chain, &[is_other, Expression::Accept], &[]);
         }
         let (group, threshold) = (self.number, log::THRESHOLD);
         let copy = if way & LOG_EXPRESSION != 0 {
@@ -207,6 +246,14 @@ impl Ruleset {
             }
             _ => transaction.new_rule(chain, deeds, &[]),
         }
+    }
+
+    /// Has inbound IPv6 fragments put together before handles see them, as those of IPv4 always are.
+    pub(super) fn reassemble(&self) -> Result<()> {
+        let mut transaction = Transaction::new(&self.table);
+        transaction.new_chain(REASSEMBLY_CHAIN, None);
+        transaction.new_rule(REASSEMBLY_CHAIN, &[Expression::Reassembly], &[]);
+        transaction.commit(&self.socket)
     }
 
     /// Keeps connection tracking away from carriers, where it is in use: what they turn into has no connection yet.

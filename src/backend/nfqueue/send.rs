@@ -3,7 +3,7 @@ use super::arrival::LOOPBACK;
 use super::carrier::Way;
 use super::fault::fault;
 use super::netlink::Writer;
-use super::queue::{FLUSH_AT, PAYLOAD_MAX, Queue, Verdict};
+use super::queue::{Change, FLUSH_AT, PAYLOAD_MAX, Queue, Verdict};
 use super::state::{Source, State};
 use super::sys;
 use super::token;
@@ -142,7 +142,8 @@ impl State {
         self.statistics.checksums_computed += repair(&mut repaired, Some(&layout), &record.address)?;
         let Some(token) = held else { return self.inject(source, &repaired, &record.address, now) };
         if is_in_place(token, &record.address, self.layer) {
-            queue.answer(&mut self.answers, token::id(token), Verdict::Accept, Some((&repaired, None)));
+            let change = Change { bytes: &repaired, ..Change::default() };
+            queue.answer(&mut self.answers, token::id(token), Verdict::Accept, Some(change));
             return self.flush_if_many(queue);
         }
         self.inject(source, &repaired, &record.address, now)?;

@@ -12,7 +12,7 @@ use super::ruleset::{Mode, Questions, Ruleset};
 use super::state::{Source, State};
 use super::sys::{self, Descriptor};
 use crate::address::{Flags, Layer, Parameter, Shutdown};
-use crate::batch::Batch;
+use crate::batch::{Batch, Token};
 use crate::engine::{Clock, Ticker};
 use crate::filter::Filter;
 use std::io;
@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 const HELD_MAX: u32 = 1 << 16;
 /// Bytes of the socket's buffer: what comes while nobody looks.
 const BUFFER: i32 = 1 << 25;
+/// So many packets that the program let go are kept at most, before the kernel is told.
+const RELEASED_MAX: usize = 32;
 /// How long a packet that was being taken when the handle closed may need to come.
 const CLOSE_PAUSE: Duration = Duration::from_millis(2);
 
@@ -48,6 +50,8 @@ pub(super) struct Shared {
     /// Where copies come from, of a handle that only looks on.
     log: Option<Log>,
     waits: Mutex<Waits>,
+    /// Packets that the program let go and that the kernel still keeps.
+    released: Mutex<Vec<Token>>,
     is_eager: AtomicBool,
 }
 
@@ -94,7 +98,7 @@ fn plan(filter: &Filter, layer: Layer, flags: Flags) -> (Mode, Questions) {
     if flags.has(Flags::SEND_ONLY) {
         return (Mode::Pass, Questions::default());
     }
-    let questions = Questions::load(filter, layer);
+    let questions = Questions::load(filter, layer, flags);
     (mode(flags, &questions), questions)
 }
 
@@ -132,6 +136,10 @@ impl Shared {
             // Without it new packets are tracked as what they are not, which only some firewalls mind.
             drop(ruleset.untrack_carriers());
         }
+        if layer == Layer::Network && mode_at_first != Mode::Pass {
+            // Without it IPv6 fragments are seen one by one, unless connections are tracked.
+            drop(ruleset.reassemble());
+        }
         // Behind the handle's own changes.
         let changes = sys::netlink(&[CHANGES]).map_err(|error| fault("listening to nftables", error))?;
         let shared = Shared {
@@ -148,6 +156,7 @@ impl Shared {
             state,
             log,
             waits: Mutex::default(),
+            released: Mutex::default(),
             is_eager: AtomicBool::new(false),
         };
         if mode_at_first != mode(flags, &questions) && !flags.has(Flags::SEND_ONLY) {
@@ -175,7 +184,32 @@ impl Shared {
             // A queue that cannot be read is told by what follows.
             drop(state.lose_places(self.source(), self.ticker.now()));
         }
+        self.give_up_released(&mut state);
         state
+    }
+
+    /// Notes that the program let packets go. The kernel is told with the next batch or look, or at once if they are many and
+    /// nobody else is at work: whoever lets packets go must not wait.
+    pub(super) fn release(&self, tokens: &[Token]) {
+        let count = {
+            let mut released = self.released.lock().unwrap_or_else(PoisonError::into_inner);
+            released.extend_from_slice(tokens);
+            released.len()
+        };
+        if count >= RELEASED_MAX
+            && let Ok(state) = self.state.try_lock()
+        {
+            self.give_up_released(&mut Guard { state, ready: &self.ready });
+        }
+    }
+
+    /// Tells the kernel of packets that the program let go.
+    fn give_up_released(&self, state: &mut State) {
+        let tokens = std::mem::take(&mut *self.released.lock().unwrap_or_else(PoisonError::into_inner));
+        if !tokens.is_empty() && !state.is_closed && !self.ruleset.is_foreign() {
+            // If the queue is gone, so are its packets.
+            drop(state.discard(&self.queue, &tokens));
+        }
     }
 
     fn waits(&self) -> MutexGuard<'_, Waits> {
@@ -365,12 +399,12 @@ impl Shared {
         }
         if !state.has_ended_receiving && !self.flags.has(Flags::SEND_ONLY) {
             let failed = |error| fault("changing the rules in nftables", error);
-            let mut questions = Questions::load(&filter, self.layer);
+            let mut questions = Questions::load(&filter, self.layer, self.flags);
             // What was taken by the old filter stays; what comes is asked by the new one.
             state.take(self.source(), None, self.ticker.now()).map_err(failed)?;
             state.statistics.dropped += self.ruleset.dropped();
             if let Err(error) = self.adopt(&questions, Some(&filter)) {
-                questions = Questions::none(self.layer, error.to_string());
+                questions = Questions::none(self.layer, self.flags, error.to_string());
                 self.adopt(&questions, Some(&filter)).map_err(failed)?;
             }
             state.take(self.source(), None, self.ticker.now()).map_err(failed)?;

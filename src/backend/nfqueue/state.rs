@@ -1,13 +1,14 @@
 //! What one lock guards of a handle: what was taken from the kernel, and what is to be answered.
 use super::arrival::{Arrival, arrival};
 use super::backlog::Backlog;
-use super::carrier::Carriers;
+use super::carrier::{Arrived, Carriers};
 use super::held::Held;
 use super::log::{Log, copy};
 use super::netlink::{Message, Messages, Writer};
 use super::nft::Hook;
 use super::owner::Owners;
-use super::queue::{Event, FLUSH_AT, MESSAGE_MAX, Queue, Verdict, Waiting, event};
+use super::queue::{Change, Event, FLUSH_AT, MESSAGE_MAX, Queue, Verdict, Waiting, event};
+use super::ruleset::FRAGMENT_TAG;
 use super::sys::{Descriptor, Inbox};
 use super::token;
 use crate::address::{Flags, Layer};
@@ -247,9 +248,14 @@ impl State {
     /// A packet came.
     fn meet(&mut self, queue: &Queue, waiting: &Waiting<'_>, direct: Option<(&mut Batch, usize)>, now: i64) {
         if self.carriers.is_own(waiting.mark)
-            && let Some(wanted) = self.carriers.arrive(waiting.bytes, waiting.mark)
+            && let Some(arrived) = self.carriers.arrive(waiting.bytes, waiting.mark, waiting.hook)
         {
-            queue.answer(&mut self.answers, waiting.id, Verdict::Accept, Some((&wanted, Some(0))));
+            let priority = (waiting.hook == Hook::Prerouting).then_some(FRAGMENT_TAG);
+            let change = match &arrived {
+                Arrived::Here(bytes) => Some(Change { bytes, mark: Some(0), priority }),
+                Arrived::TooEarly => None,
+            };
+            queue.answer(&mut self.answers, waiting.id, Verdict::Accept, change);
             return;
         }
         if !self.is_copying() {
