@@ -29,8 +29,8 @@ from standin import ECHO, NO_LOG, Network
 ROUND_MS = 400
 #: Packets on their way.
 PACKETS = 2048
-#: So small that a batch of 64 is less than 64 KiB: Wine 8 may lose its server over a larger request.
-PACKET = udp(bytes(500))
+#: So small that a batch of 255 is less than 64 KiB: Wine 8 may lose its server over a larger request.
+PACKET = udp(bytes(200))
 LIBRARY = pathlib.Path(od.__file__).parent / "_windivert" / "WinDivert.dll"
 
 
@@ -77,9 +77,9 @@ def in_rust(network: Network, batch: int) -> float:
     return timed(network, lambda handle: _native._run_passthrough(handle, batch))
 
 
-def with_callback(network: Network) -> float:
+def with_callback(network: Network, batch: int) -> float:
     """Ours, with a callback that looks at each packet."""
-    return timed(network, lambda handle: handle.run(lambda packet: packet.dst_port == 53, batch=64))
+    return timed(network, lambda handle: handle.run(lambda packet: packet.dst_port == 53, batch=batch))
 
 
 def with_pydivert(network: Network) -> float:
@@ -102,16 +102,17 @@ LOOPS: dict[str, Callable[[Network], float]] = {
     "C 255": lambda network: plain_c(network, 255),
     "Rust 64": lambda network: in_rust(network, 64),
     "Rust 255": lambda network: in_rust(network, 255),
-    "callback": with_callback,
+    "callback": lambda network: with_callback(network, 64),
+    "callback 255": lambda network: with_callback(network, 255),
     "pydivert": with_pydivert,
 }
-#: What is compared, and how much of the other one is wanted.
+#: What is compared, and how much of the other one is wanted. The first pair is the one that is promised; the second one
+#: has as many packets in each call on both sides.
 PAIRS = [
     ("Rust 64", "C 64", 0.9),
-    ("Rust 64", "C 255", 0.9),
     ("Rust 255", "C 255", 0.9),
     ("callback", "C 64", 0.6),
-    ("callback", "C 255", 0.6),
+    ("callback 255", "C 255", 0.6),
     ("callback", "pydivert", 5.0),
 ]
 
@@ -127,7 +128,7 @@ def main() -> None:
                 rates[name].append(loop(network))
         network.close()
     for name, found in rates.items():
-        print(f"{name:9} {statistics.median(found):12,.0f} packets/s")
+        print(f"{name:12} {statistics.median(found):12,.0f} packets/s")
     for name, other, wanted in PAIRS:
         ratio = statistics.median(one / two for one, two in zip(rates[name], rates[other], strict=True))
         print(f"{name} / {other}: {ratio:.2f}, >= {wanted} {'ok' if ratio >= wanted else 'missed'}")
