@@ -79,7 +79,7 @@ pub use column::{
     Column, ColumnData, ColumnError, ColumnErrorKind, ColumnRelation, ColumnSource, ColumnValue, WriteFault,
 };
 #[cfg(target_os = "linux")]
-pub(crate) use ebpf::{Arithmetic, Assembler, EventPlaces, Relation};
+pub(crate) use ebpf::{Arithmetic, Assembler, CodeLabel, EventPlaces, Relation};
 pub use ebpf::{Ebpf, Vantage};
 pub use error::{BadToken, Error, ErrorKind, Expected, Limit, ObjectFault};
 pub use evaluate::{EvaluateError, EvaluateErrorKind};

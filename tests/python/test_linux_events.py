@@ -99,6 +99,35 @@ def test_flows_begin_and_end_with_their_process() -> None:
         assert len(take(handle, 2)) == 2
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+@in_namespace
+def test_flows_of_connected_sockets_begin_with_their_first_datagram(address: str) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    bound = udp_socket(address)
+    with od.open("true", layer=od.Layer.FLOW, flags=LOOK, backend="nfqueue") as handle:
+        out = socket.socket(family, socket.SOCK_DGRAM)
+        out.connect((address, port_of(bound)))
+        assert handle.recv(0.1) is None
+        for _ in range(3):
+            out.send(b"x")
+        sent, received = take(handle, 2)
+        ends = (port_of(out), port_of(bound))
+        assert (sent.local_port, sent.remote_port) == ends
+        assert (received.local_port, received.remote_port) == ends[::-1]
+        assert [event.address.outbound for event in (sent, received)] == [True, False]
+        assert {event.process_id for event in (sent, received)} == {os.getpid()}
+        assert {str(event.local_addr) for event in (sent, received)} <= {address, f"::ffff:{address}"}
+        # The answer belongs to both.
+        bound.sendto(b"answer", out.getsockname())
+        assert out.recv(10) == b"answer"
+        assert handle.recv(0.1) is None
+        out.close()
+        bound.close()
+        ended = take(handle, 2)
+        assert [event.event for event in ended] == [od.Event.FLOW_DELETED] * 2
+        assert {event.endpoint_id for event in ended} == {sent.endpoint_id, received.endpoint_id}
+
+
 @in_namespace
 def test_events_of_other_namespaces_are_not_told() -> None:
     with peer() as other, od.open("true", layer=od.Layer.SOCKET, flags=LOOK, backend="nfqueue") as handle:
@@ -246,8 +275,37 @@ def test_a_refusal_by_process_meets_only_that_process() -> None:
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.parametrize("flags", [od.Flag.RECV_ONLY, od.Flag.RECV_ONLY | od.Flag.DROP])
+@in_namespace
+def test_a_refusal_that_the_kernel_knows_no_place_for_is_an_error(flags: od.Flag) -> None:
+    def open_with(text: str) -> None:
+        od.open(text, layer=od.Layer.SOCKET, flags=flags, backend="nfqueue").close()
+
+    for text in (
+        "true",
+        "tcp",
+        "localPort == 80",
+        "event == LISTEN",
+        "event != BIND",
+        "inbound",
+        "event == ACCEPT or udp",
+    ):
+        with pytest.raises(od.DivertError, match="event == BIND or event == CONNECT") as caught:
+            open_with(text)
+        assert caught.value.code == 50
+    allowed = [
+        "event == CONNECT",
+        "tcp and (event == BIND or event == CONNECT or event == CLOSE)",
+        "event < LISTEN and localPort == 80",
+        "not (event == LISTEN or event == ACCEPT)",
+        "false",
+    ]
+    for text in allowed:
+        open_with(text)
+
+
 @in_namespace
 def test_a_refusal_that_the_kernel_cannot_decide_is_an_error() -> None:
     with pytest.raises(od.DivertError, match="timestamp") as caught:
-        od.open("timestamp > 5", layer=od.Layer.SOCKET, flags=od.Flag.RECV_ONLY, backend="nfqueue")
+        od.open("event == BIND and timestamp > 5", layer=od.Layer.SOCKET, flags=od.Flag.RECV_ONLY, backend="nfqueue")
     assert caught.value.code == 50

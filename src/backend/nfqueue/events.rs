@@ -14,16 +14,17 @@ use super::super::{Error, ErrorCode, OpenOptions};
 use super::fault::{fault, program_fault};
 use super::observed::{Feed, Observed, engine};
 use super::owner;
+use super::record::{Record, TCP};
 use super::registry::Registration;
 use super::sys::{self, Descriptor};
-use super::watch::{RECORD_LEN, Watch, kind};
+use super::watch::{Purpose, RECORD_LEN, Watch, kind};
 use crate::address::{Event, Flags, Layer};
 use crate::engine::{Connection, Engine, Flow};
-use crate::packet::field::array;
+use crate::filter::Filter;
 use crate::packet::{Transport, is_loopback};
 use std::collections::{HashMap, VecDeque};
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// How long a wait for events lasts at most.
@@ -32,21 +33,6 @@ const WAIT: Duration = Duration::from_secs(1);
 const END_PAUSE: Duration = Duration::from_millis(30);
 /// The state of a TCP connection that is over.
 const STATE_CLOSED: u32 = 7;
-/// A TCP connection's protocol.
-const TCP: u8 = 6;
-
-/// A record as the programs write it.
-#[derive(Clone, Copy, Debug)]
-struct Record {
-    cookie: u64,
-    namespace: u64,
-    process: u32,
-    kind: u32,
-    protocol: u8,
-    local: SocketAddr,
-    remote: Option<SocketAddr>,
-    state: u32,
-}
 
 /// What is known of a socket.
 #[derive(Default)]
@@ -74,7 +60,15 @@ struct Sockets {
 pub(super) fn open(options: OpenOptions) -> Result<Observed, Error> {
     let failed = |error| program_fault("watching sockets by eBPF programs at the root control group", error);
     let refuses = options.layer == Layer::Socket && !options.flags.has(Flags::SNIFF);
-    let watch = Watch::start(refuses.then_some(&*options.filter)).map_err(|error| {
+    if refuses {
+        verify_refusable(&options.filter)?;
+    }
+    let watch = Watch::start(match options.layer {
+        Layer::Flow => Purpose::TellFlows,
+        _ if refuses => Purpose::Refuse(&options.filter),
+        _ => Purpose::Tell,
+    })
+    .map_err(|error| {
         if error.kind() == ErrorKind::Unsupported && error.raw_os_error().is_none() {
             let message = "a filter of operations that are refused asks nothing of loopback and timestamp on Linux";
             return Error::new(ErrorCode::NotSupported, message);
@@ -91,6 +85,18 @@ pub(super) fn open(options: OpenOptions) -> Result<Observed, Error> {
     Observed::open(engine, options, Some(registration), sockets)
 }
 
+/// Refuses a filter of operations that are to be refused if it may match one that the kernel lets nobody refuse: a program
+/// that counts on it would not be safe.
+fn verify_refusable(filter: &Filter) -> Result<(), Error> {
+    let may_match = |event: Event| filter.may_match_event(event.number(), event != Event::SocketAccept);
+    if may_match(Event::SocketListen) || may_match(Event::SocketAccept) {
+        let message = "Linux refuses binds and connects, but not that a socket listens or accepts; say which are meant: add \
+                       (event == BIND or event == CONNECT) to the filter, or open with SNIFF to be told of all";
+        return Err(Error::new(ErrorCode::NotSupported, message));
+    }
+    Ok(())
+}
+
 impl Feed for Sockets {
     fn feed(&mut self, engine: &Engine, ended: &Descriptor) {
         let now = Instant::now();
@@ -99,7 +105,7 @@ impl Feed for Sockets {
             std::thread::sleep(WAIT);
         }
         let mut records: Vec<Record> = Vec::new();
-        self.watch.ring.drain::<RECORD_LEN>(|bytes| records.extend(record(bytes)));
+        self.watch.ring.drain::<RECORD_LEN>(|bytes| records.extend(Record::read(bytes)));
         records.retain(|record| record.namespace == self.namespace);
         for record in &records {
             self.note(engine, record);
@@ -110,40 +116,6 @@ impl Feed for Sockets {
             flow.end();
         }
     }
-}
-
-/// A record; `None` if it is about no IP socket.
-fn record(bytes: &[u8; RECORD_LEN]) -> Option<Record> {
-    let word = |at: usize| array(bytes, at).map(u32::from_ne_bytes);
-    let wide = |at: usize| array(bytes, at).map(u64::from_ne_bytes);
-    let is_ipv6 = match word(24)? as i32 {
-        libc::AF_INET => false,
-        libc::AF_INET6 => true,
-        _ => return None,
-    };
-    let ip = |at: usize| {
-        Some(if is_ipv6 {
-            let address = Ipv6Addr::from(array::<16>(bytes, at)?);
-            address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4)
-        } else {
-            IpAddr::V4(Ipv4Addr::from(array::<4>(bytes, at)?))
-        })
-    };
-    let kind = word(20)?;
-    // Ports of the other side come in network order, in one half of the word or the other.
-    let raw = word(68)?;
-    let remote_port = u16::from_be(if raw > 0xFFFF { (raw >> 16) as u16 } else { raw as u16 });
-    let has_remote = !matches!(kind, kind::BIND | kind::LISTEN | kind::CLOSE);
-    Some(Record {
-        cookie: wide(0)?,
-        namespace: wide(8)?,
-        process: word(16)?,
-        kind,
-        protocol: word(28)? as u8,
-        local: SocketAddr::new(ip(32)?, word(64)? as u16),
-        remote: if has_remote { Some(SocketAddr::new(ip(48)?, remote_port)) } else { None },
-        state: word(72)?,
-    })
 }
 
 impl Sockets {

@@ -4,14 +4,14 @@
 //! of them that is found.
 use super::super::Process;
 use super::sys::{self, Descriptor};
-use crate::address::Address;
-use crate::batch::{Batch, PacketRef};
+use crate::batch::PacketRef;
 use crate::packet::field::array;
-use crate::packet::{Endpoint, FlowKey, Transport, read_addr, read_port};
-use std::collections::HashMap;
+use crate::packet::{Endpoint, Transport, read_addr, read_port};
 use std::fs;
+use std::io::Result;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Instant;
 
 /// The request for a socket by its ends, and the length of what follows the frame.
 const BY_FAMILY: u16 = 20;
@@ -19,40 +19,8 @@ const FRAME_LEN: usize = 16;
 const REQUEST: u16 = 1;
 /// Where a socket's number lies in the answer.
 const INODE: usize = FRAME_LEN + 68;
-
-/// An end of a connection.
-type End = (IpAddr, u16);
-
-/// The flows whose owners are remembered at most; then they are looked up anew.
-const FLOWS_MAX: usize = 1 << 14;
-
-/// Whose flows are, as long as a handle is open.
-#[derive(Debug, Default)]
-pub(super) struct Owners {
-    known: HashMap<FlowKey, u32>,
-}
-
-impl Owners {
-    /// Writes down whose the packets of a batch are, from an index on. Those of a flow that is met for the first time wait
-    /// until its owner is looked up.
-    pub(super) fn note(&mut self, batch: &mut Batch, from: usize) {
-        for index in from..batch.len() {
-            let Some(packet) = batch.packet(index) else { continue };
-            let Some(key) = FlowKey::of(packet.bytes, packet.layout) else { continue };
-            let id = self.known.get(&key).copied().unwrap_or_else(|| owner_id(packet).unwrap_or(0));
-            // An owner that is not to be found yet may be found at the next packet.
-            if id != 0 {
-                if self.known.len() >= FLOWS_MAX {
-                    self.known.clear();
-                }
-                self.known.insert(key, id);
-            }
-            if let Some(record) = batch.records_mut().get_mut(index) {
-                record.process_id = id;
-            }
-        }
-    }
-}
+/// Likewise its cookie, in two words, the lower first.
+const COOKIE: usize = FRAME_LEN + 44;
 
 /// The process that a packet belongs to.
 pub(super) fn process(packet: PacketRef<'_>) -> Option<Process> {
@@ -60,55 +28,70 @@ pub(super) fn process(packet: PacketRef<'_>) -> Option<Process> {
 }
 
 fn owner_id(packet: PacketRef<'_>) -> Option<u32> {
-    let PacketRef { bytes, layout, address } = packet;
-    let protocol = layout.transport().filter(|transport| matches!(transport, Transport::Tcp | Transport::Udp))?;
-    let end = |end| Some((read_addr(bytes, layout, end)?, read_port(bytes, layout, end)?));
-    let (source, destination) = (end(Endpoint::Source)?, end(Endpoint::Destination)?);
-    let (local, remote) = ends(address, source, destination);
-    of_ends(protocol, local.into(), remote.into())
+    let (protocol, local, remote) = ends(packet)?;
+    of_ends(protocol, local, remote)
 }
 
 /// The process of the socket with these ends.
 pub(super) fn of_ends(protocol: Transport, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
-    by_inode(inode(protocol, (local.ip(), local.port()), (remote.ip(), remote.port()))?)
+    of_socket(Tables::open().ok()?.find(protocol, local, remote)?, None)
 }
 
-/// This host's end and the other.
-const fn ends(address: &Address, source: End, destination: End) -> (End, End) {
-    if address.outbound() { (source, destination) } else { (destination, source) }
+/// A packet's protocol, this host's end and the other; `None` for what has no ports.
+pub(super) fn ends(packet: PacketRef<'_>) -> Option<(Transport, SocketAddr, SocketAddr)> {
+    let PacketRef { bytes, layout, address } = packet;
+    let protocol = layout.transport().filter(|transport| matches!(transport, Transport::Tcp | Transport::Udp))?;
+    let end = |end| Some(SocketAddr::new(read_addr(bytes, layout, end)?, read_port(bytes, layout, end)?));
+    let (source, destination) = (end(Endpoint::Source)?, end(Endpoint::Destination)?);
+    Some(if address.outbound() { (protocol, source, destination) } else { (protocol, destination, source) })
 }
 
-/// The number of the socket with these ends.
-fn inode(protocol: Transport, local: End, remote: End) -> Option<u32> {
-    let socket = sys::netlink_of(libc::NETLINK_SOCK_DIAG, &[]).ok()?;
-    // Sockets for both versions carry IPv4 as well.
-    ask(&socket, protocol, local, remote).filter(|inode| *inode != 0)
+/// A socket as the kernel's tables name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Socket {
+    pub(super) cookie: u64,
+    inode: u32,
 }
 
-fn ask(socket: &Descriptor, protocol: Transport, local: End, remote: End) -> Option<u32> {
-    let family = if local.0.is_ipv6() { libc::AF_INET6 } else { libc::AF_INET } as u8;
-    let mut request = vec![0; 4];
-    request.extend_from_slice(&BY_FAMILY.to_ne_bytes());
-    request.extend_from_slice(&REQUEST.to_ne_bytes());
-    request.extend_from_slice(&[0; 8]);
-    request.extend_from_slice(&[family, protocol.protocol(), 0, 0]);
-    request.extend_from_slice(&u32::MAX.to_ne_bytes());
-    // UDP looks sockets up as a packet that arrives does, TCP as the socket itself is named.
-    let (first, second) = if protocol == Transport::Udp { (remote, local) } else { (local, remote) };
-    request.extend_from_slice(&first.1.to_be_bytes());
-    request.extend_from_slice(&second.1.to_be_bytes());
-    request.extend_from_slice(&words(first.0));
-    request.extend_from_slice(&words(second.0));
-    request.extend_from_slice(&[0; 4]);
-    // No cookie.
-    request.extend_from_slice(&[0xFF; 8]);
-    let len = (request.len() as u32).to_ne_bytes();
-    request.splice(..4, len);
-    sys::send(socket, &request).ok()?;
-    let mut answer = [0; 1024];
-    let len = sys::receive(socket, &mut answer, false).ok()?;
-    let kind = u16::from_ne_bytes(array(&answer, 4)?);
-    (kind == BY_FAMILY && len > INODE).then(|| array(&answer, INODE).map(u32::from_ne_bytes))?
+/// The kernel's socket tables.
+#[derive(Debug)]
+pub(super) struct Tables {
+    socket: Descriptor,
+}
+
+impl Tables {
+    pub(super) fn open() -> Result<Self> {
+        Ok(Self { socket: sys::netlink_of(libc::NETLINK_SOCK_DIAG, &[])? })
+    }
+
+    /// The socket with these ends, or that waits for what comes to them; sockets for both versions carry IPv4 as well.
+    pub(super) fn find(&self, protocol: Transport, local: SocketAddr, remote: SocketAddr) -> Option<Socket> {
+        let family = if local.is_ipv6() { libc::AF_INET6 } else { libc::AF_INET } as u8;
+        let mut request = vec![0; 4];
+        request.extend_from_slice(&BY_FAMILY.to_ne_bytes());
+        request.extend_from_slice(&REQUEST.to_ne_bytes());
+        request.extend_from_slice(&[0; 8]);
+        request.extend_from_slice(&[family, protocol.protocol(), 0, 0]);
+        request.extend_from_slice(&u32::MAX.to_ne_bytes());
+        // UDP looks sockets up as a packet that arrives does, TCP as the socket itself is named.
+        let (first, second) = if protocol == Transport::Udp { (remote, local) } else { (local, remote) };
+        request.extend_from_slice(&first.port().to_be_bytes());
+        request.extend_from_slice(&second.port().to_be_bytes());
+        request.extend_from_slice(&words(first.ip()));
+        request.extend_from_slice(&words(second.ip()));
+        request.extend_from_slice(&[0; 4]);
+        // Whatever its cookie.
+        request.extend_from_slice(&[0xFF; 8]);
+        let len = (request.len() as u32).to_ne_bytes();
+        request.splice(..4, len);
+        sys::send(&self.socket, &request).ok()?;
+        let mut answer = [0; 1024];
+        let len = sys::receive(&self.socket, &mut answer, false).ok()?;
+        let kind = u16::from_ne_bytes(array(&answer, 4)?);
+        let (inode, cookie) = (array(&answer, INODE)?, array(&answer, COOKIE)?);
+        let found = Socket { cookie: u64::from_ne_bytes(cookie), inode: u32::from_ne_bytes(inode) };
+        (kind == BY_FAMILY && len > INODE && found.inode != 0).then_some(found)
+    }
 }
 
 fn words(address: IpAddr) -> [u8; 16] {
@@ -121,14 +104,15 @@ fn words(address: IpAddr) -> [u8; 16] {
     }
 }
 
-/// The process that has a socket.
-fn by_inode(inode: u32) -> Option<u32> {
+/// The process that has a socket; no longer looked for than until `deadline`.
+pub(super) fn of_socket(Socket { inode, .. }: Socket, deadline: Option<Instant>) -> Option<u32> {
     let wanted = PathBuf::from(format!("socket:[{inode}]"));
     let processes = fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let mut processes: Vec<u32> = processes.collect();
     // What asks is often about itself or young.
     processes.sort_unstable_by(|one, other| other.cmp(one));
-    processes.into_iter().find(|process| {
+    let is_in_time = |_: &u32| deadline.is_none_or(|deadline| Instant::now() < deadline);
+    processes.into_iter().take_while(is_in_time).find(|process| {
         let descriptors = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten();
         descriptors.flatten().any(|entry| fs::read_link(entry.path()).is_ok_and(|target| target == wanted))
     })

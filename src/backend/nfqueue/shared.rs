@@ -259,7 +259,7 @@ impl Shared {
                 "the kernel takes no filter programs ({obstacle}), so that every packet is handed to this process and \
                  matched here, which is slower; CAP_BPF and the kernel's xt_bpf and nft_compat are needed for better"
             );
-            self.state().warning = Some(Warning::environment(message));
+            self.state().warnings.push(Warning::environment(message));
         }
     }
 

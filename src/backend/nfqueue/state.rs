@@ -2,22 +2,20 @@
 use super::arrival::{Arrival, arrival};
 use super::backlog::Backlog;
 use super::carrier::{Arrived, Carriers};
+use super::giving::{is_gone, note_held, note_loss};
 use super::held::Held;
 use super::log::{Log, copy};
 use super::netlink::{Message, Messages, Writer};
 use super::nft::Hook;
-use super::owner::Owners;
+use super::owners::Owners;
 use super::queue::{Change, Event, FLUSH_AT, MESSAGE_MAX, Queue, Verdict, Waiting, event};
 use super::ruleset::FRAGMENT_TAG;
 use super::sys::{Descriptor, Inbox};
 use super::token;
 use crate::address::{Flags, Layer};
-use crate::batch::{Batch, Origin, PacketRef, Token};
-use crate::engine::{
-    AgeWatch, Bypasses, Loss, OpenOptions, Overload, Statistics, TICKS_PER_MILLISECOND, Warning, time_ns,
-};
+use crate::batch::{Batch, Origin, PacketRef};
+use crate::engine::{AgeWatch, Bypasses, OpenOptions, Overload, Statistics, TICKS_PER_MILLISECOND, Warning, time_ns};
 use crate::filter::Filter;
-use crate::packet::FlowKey;
 use std::io::Result;
 use std::sync::Arc;
 
@@ -53,16 +51,16 @@ pub(super) struct State {
     next_copy: Option<u32>,
     pub(super) is_ready: bool,
     /// The number of the last packet that came.
-    last_id: u32,
+    pub(super) last_id: u32,
     /// The last packet that the kernel does not have any more, though nobody answered.
-    gone: Option<u32>,
+    pub(super) gone: Option<u32>,
     /// Packets that wait seem to be gone.
     pub(super) has_lost_places: bool,
     /// Whose flows are, if that is asked for.
     owners: Option<Owners>,
     /// Where the last packet that passed through came in, at layer NETWORK_FORWARD.
     pub(super) forwarded_from: u32,
-    pub(super) warning: Option<Warning>,
+    pub(super) warnings: Vec<Warning>,
     age_watch: AgeWatch,
     inbox: Inbox,
     looked: i64,
@@ -73,6 +71,9 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(options: &OpenOptions, queue: &Queue) -> Self {
+        let tracks = options.track_processes && options.layer == Layer::Network;
+        let (owners, warning) = tracks.then(Owners::start).unzip();
+        let warnings = warning.flatten().into_iter().collect();
         Self {
             layer: options.layer,
             flags: options.flags,
@@ -89,9 +90,9 @@ impl State {
             last_id: 0,
             gone: None,
             has_lost_places: false,
-            owners: options.track_processes.then(Owners::default),
+            owners,
             forwarded_from: 0,
-            warning: None,
+            warnings,
             age_watch: AgeWatch::default(),
             inbox: Inbox::new(AT_ONCE, MESSAGE_MAX),
             looked: 0,
@@ -107,7 +108,7 @@ impl State {
     }
 
     /// Whether what is received can be sent on.
-    const fn can_send(&self) -> bool {
+    pub(super) const fn can_send(&self) -> bool {
         self.flags.0 & (Flags::RECV_ONLY.0 | Flags::SNIFF.0) == 0
     }
 
@@ -177,6 +178,9 @@ impl State {
     /// Takes what the kernel has while the program does not, and discards what is too old.
     pub(super) fn look(&mut self, source: Source<'_>, now: i64) -> Result<()> {
         self.take(source, None, now)?;
+        if let Some(owners) = &mut self.owners {
+            owners.look();
+        }
         self.note_age(now);
         self.expire(source.queue, now);
         source.queue.flush(&mut self.answers)
@@ -191,7 +195,7 @@ impl State {
 
     /// The warnings that are due, once.
     pub(super) fn take_warnings(&mut self) -> Vec<Warning> {
-        self.warning.take().into_iter().chain(self.age_watch.take()).collect()
+        std::mem::take(&mut self.warnings).into_iter().chain(self.age_watch.take()).collect()
     }
 
     /// Reads messages from a socket and has each visited.
@@ -337,106 +341,4 @@ impl State {
             }
         });
     }
-
-    /// Discards what waited too long.
-    fn expire(&mut self, queue: &Queue, now: i64) {
-        let can_send = self.can_send();
-        let Self { backlog, statistics, answers, gone, .. } = self;
-        backlog.expire(now, &mut |token, loss| {
-            let verdict = note_loss(statistics, loss, false);
-            if can_send && !is_gone(*gone, token) {
-                queue.answer(answers, token::id(token), verdict, None);
-            }
-        });
-    }
-
-    /// Lets everything that nobody received go on; how many packets.
-    pub(super) fn give_back(&mut self, source: Source<'_>, now: i64) -> Result<()> {
-        let queue = source.queue;
-        self.take(source, None, now)?;
-        self.expire(queue, now);
-        let mut batch = Batch::new();
-        let can_send = self.can_send();
-        let Self { backlog, held, gone, .. } = self;
-        backlog.hand_out(&mut batch, usize::MAX, |token| {
-            // Nothing is given up for what is sent at once.
-            let _ = !is_gone(*gone, token) && held.note(token::id(token)).is_none();
-            Origin::Received(token)
-        });
-        if can_send {
-            let sent = self.send_all(source, &batch, None, now);
-            self.statistics.given_back += sent.map_or(0, |(sent, _)| sent as u64);
-        }
-        queue.flush(&mut self.answers)
-    }
-
-    /// The kernel has moved or dropped what waited: it is given up there, and goes on as new packets do.
-    pub(super) fn lose_places(&mut self, source: Source<'_>, now: i64) -> Result<()> {
-        self.take(source, None, now)?;
-        self.has_lost_places = false;
-        self.gone = Some(self.last_id);
-        let waiting = self.backlog.tokens().map(token::id);
-        let gone: Vec<u32> = self.held.take_all().into_iter().chain(waiting).collect();
-        for id in gone {
-            source.queue.drop_if_there(&mut self.answers, id);
-        }
-        source.queue.flush(&mut self.answers)
-    }
-
-    /// Lets a flow pass from now on, what is kept of it first. False if too many pass already.
-    pub(super) fn bypass(&mut self, queue: &Queue, flow: FlowKey, now: i64) -> Result<bool> {
-        if self.has_ended_receiving || !self.bypasses.insert(flow, now) {
-            return Ok(false);
-        }
-        let can_send = self.can_send();
-        let Self { backlog, bypasses, statistics, answers, .. } = self;
-        for token in backlog.take_selected(|record, bytes| bypasses.lets_pass(bytes, &record.layout, now)) {
-            statistics.bypassed += 1;
-            if can_send {
-                queue.answer(answers, token::id(token), Verdict::Accept, None);
-            }
-        }
-        queue.flush(answers)?;
-        Ok(true)
-    }
-
-    /// Gives packets up that were received.
-    pub(super) fn discard(&mut self, queue: &Queue, tokens: &[Token]) -> Result<()> {
-        for id in tokens.iter().map(|token| token::id(*token)) {
-            if self.held.take(id) {
-                queue.answer(&mut self.answers, id, Verdict::Drop, None);
-            }
-        }
-        self.statistics.dropped += tokens.len() as u64;
-        queue.flush(&mut self.answers)
-    }
-}
-
-/// Whether the kernel does not have a packet any more.
-fn is_gone(gone: Option<u32>, token: Token) -> bool {
-    gone.is_some_and(|last| last.wrapping_sub(token::id(token)) < u32::MAX / 2)
-}
-
-/// Notes a packet that is handed out, and gives the oldest one up if too many are.
-fn note_held(queue: &Queue, held: &mut Held, answers: &mut Writer, token: Token) {
-    if let Some(id) = held.note(token::id(token)) {
-        queue.answer(answers, id, Verdict::Drop, None);
-    }
-}
-
-/// Counts what the queue lost, and what becomes of it.
-fn note_loss(statistics: &mut Statistics, loss: Loss, lets_pass: bool) -> Verdict {
-    match loss {
-        Loss::Expired => statistics.expired += 1,
-        Loss::Length | Loss::Size if lets_pass => {
-            statistics.passed_on_overload += 1;
-            return Verdict::Accept;
-        }
-        Loss::Length => statistics.overflowed += 1,
-        Loss::Size => {
-            statistics.overflowed += 1;
-            statistics.overflowed_by_size += 1;
-        }
-    }
-    Verdict::Drop
 }

@@ -133,9 +133,14 @@ impl Assembler {
         self.push(CLASS_STORE | MODE_MEMORY, STACK, source, offset, 0);
     }
 
+    /// 64 bits of memory into a register.
+    pub(crate) fn load_wide(&mut self, destination: Register, base: Register, offset: i16) {
+        self.push(CLASS_LOAD_MEMORY | MODE_MEMORY | DOUBLE, destination, base, offset, 0);
+    }
+
     /// 64 bits of the stack into a register.
     pub(crate) fn load_stack_wide(&mut self, destination: Register, offset: i16) {
-        self.push(CLASS_LOAD_MEMORY | MODE_MEMORY | DOUBLE, destination, STACK, offset, 0);
+        self.load_wide(destination, STACK, offset);
     }
 
     /// A register's 64 bits to the stack.
@@ -190,6 +195,12 @@ impl Assembler {
     pub(crate) fn jump_if(&mut self, register: Register, relation: Relation, number: u32, label: Label) {
         self.jumps.push((self.code.len(), label));
         self.push(CLASS_JUMP_32 | relation as u8, register, 0, 0, number as i32);
+    }
+
+    /// Goes to a label if a register holds a pointer that leads nowhere.
+    pub(crate) fn jump_if_null(&mut self, register: Register, label: Label) {
+        self.jumps.push((self.code.len(), label));
+        self.push(CLASS_JUMP | Relation::Equal as u8, register, 0, 0, 0);
     }
 
     /// Goes to a label if 64 bits of two registers compare so.

@@ -70,15 +70,18 @@ const LOCAL_ADDR_WORD: i32 = 36;
 /// The bit that tells an event's IP version beside its protocol.
 const EVENT_IPV6: u32 = 1 << 8;
 
+/// What is known of a part of an event by its number alone.
+pub(super) fn known_of_event(place: Place, event: u8) -> Option<u32> {
+    let wanted = (place.maximum() << place.shift) as u32;
+    let is_known = matches!(place.load, Load::Address) && place.offset == FLAGS_WORD && wanted & !EVENT == 0;
+    is_known.then_some((u32::from(event) << 8 & wanted) >> place.shift)
+}
+
 /// Writes the load of a part of an event.
 fn write_of_event(code: &mut Assembler, place: Place, places: &EventPlaces) -> Loaded {
     match (place.load, place.offset) {
         (Load::Address, FLAGS_WORD) => {
-            let wanted = (place.maximum() << place.shift) as u32;
-            if wanted & !EVENT != 0 {
-                return Loaded::Unknown;
-            }
-            return Loaded::Known((u32::from(places.event) << 8 & wanted) >> place.shift);
+            return known_of_event(place, places.event).map_or(Loaded::Unknown, Loaded::Known);
         }
         (Load::Address, PROCESS_WORD) => code.load_stack(0, places.process_id),
         (Load::Address, PORTS_WORD) => {

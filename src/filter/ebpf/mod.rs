@@ -31,7 +31,7 @@ pub(crate) use code::Label as CodeLabel;
 use code::Label;
 pub(crate) use code::{Arithmetic, Assembler, Relation};
 pub(crate) use load::EventPlaces;
-use load::Loader;
+use load::{Loader, known_of_event};
 use node::Nodes;
 
 /// The side of this host's stack that a program is made for.
@@ -105,6 +105,31 @@ impl Filter {
         assembler.jump(label);
         nodes.write(assembler, [entry].into_iter());
         (nodes.is_exact(), nodes.accept(), nodes.reject())
+    }
+
+    /// Whether the filter may match an event of this number, whatever else the event tells.
+    pub(crate) fn may_match_event(&self, event: u8, outbound: bool) -> bool {
+        let Shared { tests, sets, layer, .. } = &*self.shared;
+        let (nodes, entries) = decide(tests, sets, *layer);
+        let mut is_met = vec![false; nodes.len()];
+        let mut waiting = vec![entries.get(Class::index(outbound, false, None)).copied().unwrap_or(end::REJECT)];
+        while let Some(edge) = waiting.pop() {
+            if edge == end::ACCEPT {
+                return true;
+            }
+            let (Some(node), Some(is_met)) = (nodes.get(usize::from(edge)), is_met.get_mut(usize::from(edge))) else {
+                continue;
+            };
+            if std::mem::replace(is_met, true) {
+                continue;
+            }
+            match known_of_event(node.place, event) {
+                Some(value) if node.accepted.contains(value.into()) => waiting.push(node.success),
+                Some(_) => waiting.push(node.failure),
+                None => waiting.extend([node.success, node.failure]),
+            }
+        }
+        false
     }
 
     fn ebpf_within(&self, vantage: Vantage, ranges_max: usize) -> Option<Ebpf> {

@@ -1,0 +1,114 @@
+//! What becomes of packets that wait and that nobody sends: they expire, are given back or up, or pass by.
+use super::held::Held;
+use super::netlink::Writer;
+use super::queue::{Queue, Verdict};
+use super::state::{Source, State};
+use super::token;
+use crate::batch::{Batch, Origin, Token};
+use crate::engine::{Loss, Statistics};
+use crate::packet::FlowKey;
+use std::io::Result;
+
+impl State {
+    /// Discards what waited too long.
+    pub(super) fn expire(&mut self, queue: &Queue, now: i64) {
+        let can_send = self.can_send();
+        let Self { backlog, statistics, answers, gone, .. } = self;
+        backlog.expire(now, &mut |token, loss| {
+            let verdict = note_loss(statistics, loss, false);
+            if can_send && !is_gone(*gone, token) {
+                queue.answer(answers, token::id(token), verdict, None);
+            }
+        });
+    }
+
+    /// Lets everything that nobody received go on; how many packets.
+    pub(super) fn give_back(&mut self, source: Source<'_>, now: i64) -> Result<()> {
+        let queue = source.queue;
+        self.take(source, None, now)?;
+        self.expire(queue, now);
+        let mut batch = Batch::new();
+        let can_send = self.can_send();
+        let Self { backlog, held, gone, .. } = self;
+        backlog.hand_out(&mut batch, usize::MAX, |token| {
+            // Nothing is given up for what is sent at once.
+            let _ = !is_gone(*gone, token) && held.note(token::id(token)).is_none();
+            Origin::Received(token)
+        });
+        if can_send {
+            let sent = self.send_all(source, &batch, None, now);
+            self.statistics.given_back += sent.map_or(0, |(sent, _)| sent as u64);
+        }
+        queue.flush(&mut self.answers)
+    }
+
+    /// The kernel has moved or dropped what waited: it is given up there, and goes on as new packets do.
+    pub(super) fn lose_places(&mut self, source: Source<'_>, now: i64) -> Result<()> {
+        self.take(source, None, now)?;
+        self.has_lost_places = false;
+        self.gone = Some(self.last_id);
+        let waiting = self.backlog.tokens().map(token::id);
+        let gone: Vec<u32> = self.held.take_all().into_iter().chain(waiting).collect();
+        for id in gone {
+            source.queue.drop_if_there(&mut self.answers, id);
+        }
+        source.queue.flush(&mut self.answers)
+    }
+
+    /// Lets a flow pass from now on, what is kept of it first. False if too many pass already.
+    pub(super) fn bypass(&mut self, queue: &Queue, flow: FlowKey, now: i64) -> Result<bool> {
+        if self.has_ended_receiving || !self.bypasses.insert(flow, now) {
+            return Ok(false);
+        }
+        let can_send = self.can_send();
+        let Self { backlog, bypasses, statistics, answers, .. } = self;
+        for token in backlog.take_selected(|record, bytes| bypasses.lets_pass(bytes, &record.layout, now)) {
+            statistics.bypassed += 1;
+            if can_send {
+                queue.answer(answers, token::id(token), Verdict::Accept, None);
+            }
+        }
+        queue.flush(answers)?;
+        Ok(true)
+    }
+
+    /// Gives packets up that were received.
+    pub(super) fn discard(&mut self, queue: &Queue, tokens: &[Token]) -> Result<()> {
+        for id in tokens.iter().map(|token| token::id(*token)) {
+            if self.held.take(id) {
+                queue.answer(&mut self.answers, id, Verdict::Drop, None);
+            }
+        }
+        self.statistics.dropped += tokens.len() as u64;
+        queue.flush(&mut self.answers)
+    }
+}
+
+/// Whether the kernel does not have a packet any more.
+pub(super) fn is_gone(gone: Option<u32>, token: Token) -> bool {
+    gone.is_some_and(|last| last.wrapping_sub(token::id(token)) < u32::MAX / 2)
+}
+
+/// Notes a packet that is handed out, and gives the oldest one up if too many are.
+pub(super) fn note_held(queue: &Queue, held: &mut Held, answers: &mut Writer, token: Token) {
+    if let Some(id) = held.note(token::id(token)) {
+        queue.answer(answers, id, Verdict::Drop, None);
+    }
+}
+
+/// Counts what the queue lost, and what becomes of it.
+pub(super) fn note_loss(statistics: &mut Statistics, loss: Loss, lets_pass: bool) -> Verdict {
+    match loss {
+        Loss::Expired => statistics.expired += 1,
+        Loss::Length | Loss::Size if lets_pass => {
+            statistics.passed_on_overload += 1;
+            return Verdict::Accept;
+        }
+        Loss::Length => statistics.overflowed += 1,
+        Loss::Size => {
+            statistics.overflowed += 1;
+            statistics.overflowed_by_size += 1;
+        }
+    }
+    Verdict::Drop
+}
