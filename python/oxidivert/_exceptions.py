@@ -19,8 +19,8 @@ class DivertError(OSError):
     """A handle's operation failed.
 
     ``code`` is the Windows error number on every backend, ``symbol`` its name in Windows' headers, ``errno`` this
-    system's own number; on Windows ``winerror`` is ``code``. After a failed ``send_batch``, ``sent`` tells how many
-    packets went out.
+    system's own number; on Windows ``winerror`` is ``code``, as a signed number of 32 bits. After a failed
+    ``send_batch``, ``sent`` tells how many packets went out.
     """
 
     code: int
@@ -29,8 +29,8 @@ class DivertError(OSError):
 
     def __init__(self, code: int, message: str, *, symbol: str = "", errno: int = 0, sent: int = 0) -> None:
         if sys.platform == "win32":
-            # Python itself finds the errno that belongs to a Windows number.
-            super().__init__(errno, message, None, code)
+            # Python itself finds the errno that belongs to a Windows number, and takes signed ones only.
+            super().__init__(errno, message, None, code - (1 << 32) if code >> 31 else code)
         else:
             super().__init__(errno, message)
         self.code = code

@@ -10,4 +10,4 @@ mod record;
 pub use error::{AddressError, AddressErrorKind};
 pub use flags::{ChecksumFlags, Flags, OpenError, PRIORITY_HIGHEST, PRIORITY_LOWEST, Parameter, Shutdown, verify_open};
 pub use layer::{Event, Layer};
-pub use record::{ADDRESS_LEN, Address, IpWords};
+pub use record::{ADDRESS_LEN, Address, IpWords, address_of};

@@ -1,6 +1,7 @@
 //! The record itself and its fields. One table, checked when the crate is built: fields of one part never overlap.
 use super::error::{AddressError, AddressErrorKind};
 use super::layer::{Event, Layer};
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Length of the record in bytes.
 pub const ADDRESS_LEN: usize = 80;
@@ -246,6 +247,13 @@ impl Address {
             bytes.copy_from_slice(&word.to_le_bytes());
         }
     }
+}
+
+/// The address of four words, as events have them: the first one least significant; IPv4-mapped words are IPv4.
+pub fn address_of(words: IpWords) -> IpAddr {
+    let bits = words.iter().rev().fold(0_u128, |bits, word| bits << 32 | u128::from(*word));
+    let address = Ipv6Addr::from_bits(bits);
+    address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4)
 }
 
 #[cfg(test)]

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// How many batches a handle keeps for their memory.
+/// How many batches a handle keeps for their memory, and the most memory that is worth it, in bytes.
 const SPARES: usize = 2;
+const SPARE_MAX: usize = 1 << 20;
 /// How many handles were made; the number tells them apart.
 static MADE: AtomicU64 = AtomicU64::new(0);
 /// The handles that exist. Whoever is asked for rarely, such as the handle of a packet, is looked up here by number: a counted
@@ -130,7 +131,7 @@ impl Handle {
     /// Takes a batch back that nobody needs any more: memory that is new for each batch costs more than receiving it.
     pub fn keep_memory(&self, mut batch: Batch) {
         let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
-        if spares.len() < SPARES && !self.is_closed() {
+        if spares.len() < SPARES && batch.memory() <= SPARE_MAX && !self.is_closed() {
             batch.clear();
             spares.push(batch);
         }

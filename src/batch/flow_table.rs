@@ -5,10 +5,10 @@
 //! constant of a second, so that no clock need tick for flows that are silent.
 #![expect(clippy::cast_precision_loss, reason = "rates and ranks need no more than 52 bits")]
 use super::record::PacketRef;
-use crate::address::{Address, Event, IpWords};
+use crate::address::{Address, Event, address_of};
 use crate::packet::{FlowKey, Layout, Transport, field, read};
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// How fast rates fade: after so many nanoseconds a burst counts for 1/e.
 const FADE_NS: f64 = 1e9;
@@ -384,11 +384,4 @@ fn rank(entry: &Entry, sort_by: SortBy, now_ns: i64) -> Rank {
         SortBy::Newest => 0.0,
     };
     (value, entry.number)
-}
-
-/// The address of four words, the first one least significant; IPv4-mapped words are IPv4.
-fn address_of(words: IpWords) -> IpAddr {
-    let bits = words.iter().rev().fold(0_u128, |bits, word| bits << 32 | u128::from(*word));
-    let address = Ipv6Addr::from_bits(bits);
-    address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4)
 }

@@ -2,8 +2,8 @@
 #![expect(unsafe_code, reason = "the buffer protocol is a C interface")]
 use super::arrow::{array_capsule, schema_capsule, start_of};
 use super::buffer::{ArrayShape, export_array};
-use super::input::single;
 use super::mask::PyMask;
+use super::value::single;
 use crate::filter::{Column, ColumnData, ColumnRelation, ColumnSource};
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyIndexError;

@@ -33,6 +33,7 @@ mod replay;
 mod run;
 mod shared;
 mod statistics;
+mod value;
 mod workers;
 
 /// The compiled half of the package `oxidivert`.

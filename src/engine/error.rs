@@ -107,6 +107,28 @@ codes! {
     EndpointNotRegistered = 1753, 111, "EPT_S_NOT_REGISTERED", "";
     /// What a driver of another version answers at times.
     NoTrustAccount = 1808, 16, "ERROR_NOLOGON_WORKSTATION_TRUST_ACCOUNT", "";
+    /// The Windows Filtering Platform does not know a hook of the driver.
+    CalloutNotFound = 0x8032_0001, 5, "FWP_E_CALLOUT_NOT_FOUND", "";
+    /// The Windows Filtering Platform does not know what was named.
+    PlatformNotFound = 0x8032_0008, 5, "FWP_E_NOT_FOUND", "";
+    /// The Windows Filtering Platform has such a thing already.
+    PlatformAlreadyExists = 0x8032_0009, 5, "FWP_E_ALREADY_EXISTS", "";
+    /// The Windows Filtering Platform still needs what was to be removed.
+    PlatformInUse = 0x8032_000A, 5, "FWP_E_IN_USE", "";
+    /// The Windows Filtering Platform has given a transaction up.
+    TransactionAborted = 0x8032_000F, 5, "FWP_E_TXN_ABORTED", "";
+    /// The Windows Filtering Platform has given a session up.
+    SessionAborted = 0x8032_0010, 5, "FWP_E_SESSION_ABORTED", "";
+    /// The Windows Filtering Platform was busy for too long.
+    PlatformTimeout = 0x8032_0012, 5, "FWP_E_TIMEOUT", "";
+    /// The Windows Filtering Platform takes no more hooks.
+    TooManyCallouts = 0x8032_0018, 5, "FWP_E_TOO_MANY_CALLOUTS", "";
+    /// The network stack is not ready.
+    TcpipNotReady = 0x8032_0100, 5, "FWP_E_TCPIP_NOT_READY", "";
+    /// The driver is about to send nothing more.
+    InjectHandleClosing = 0x8032_0101, 5, "FWP_E_INJECT_HANDLE_CLOSING", "";
+    /// What the driver sends with is not valid any more.
+    InjectHandleStale = 0x8032_0102, 5, "FWP_E_INJECT_HANDLE_STALE", "";
 }
 
 impl ErrorCode {

@@ -2,9 +2,9 @@
 //!
 //! Events are matched like packets and queued without bytes, but for REFLECT, whose bytes are the handle's filter
 //! object with a NUL behind it. What an event does not tell is zero.
-use super::chain::{Fragments, Traveller};
 use super::member::{Meeting, Member};
 use super::priority::Ladder;
+use super::traveller::{Fragments, Traveller};
 use crate::address::{Address, Event, Flags, IpWords, Layer};
 use crate::batch::Batch;
 use crate::packet::Layout;

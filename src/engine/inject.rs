@@ -1,8 +1,7 @@
 //! Packets that come from outside the handles: from the wire, from this host's programs, or from another driver.
-use super::chain::{Fragments, Host, Traveller};
+use super::traveller::{Fragments, Traveller};
 use crate::address::{Address, Layer};
-use crate::packet::{self, Endpoint, Layout};
-use std::net::IpAddr;
+use crate::packet::Layout;
 
 /// Where a packet comes from, and what the network stack knows of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,32 +87,9 @@ impl Injection {
     }
 }
 
-/// Which handles may see a packet with this address, by their flag FRAGMENTS.
-#[inline]
-pub(super) const fn fragments_rule(address: &Address, layout: &Layout, is_reassembled: bool) -> Fragments {
-    if address.outbound() { Fragments::Any } else { Fragments::of_inbound(layout, is_reassembled) }
-}
-
 /// The offset table of a packet that handles can match: whole, and exactly as long as its IP header says.
 #[inline]
 pub(super) fn well_formed(bytes: &[u8]) -> Option<Layout> {
     let layout = Layout::parse(bytes).ok()?;
     (layout.total_len() == bytes.len()).then_some(layout)
-}
-
-/// Both addresses of a packet.
-#[inline]
-pub(super) fn ends(bytes: &[u8], layout: &Layout) -> Option<(IpAddr, IpAddr)> {
-    let end = |end| packet::read_addr(bytes, layout, end);
-    Some((end(Endpoint::Source)?, end(Endpoint::Destination)?))
-}
-
-impl Host {
-    /// Remembers the addresses of a packet that stays within this host.
-    pub(super) fn learn_ends(&mut self, bytes: &[u8], layout: &Layout) {
-        if let Some((src_addr, dst_addr)) = ends(bytes, layout) {
-            self.learn(src_addr);
-            self.learn(dst_addr);
-        }
-    }
 }

@@ -1,12 +1,12 @@
 //! A handle as the chain knows it: what it does with a packet that meets it, its queue, and what it counts.
 use super::bypass::Bypasses;
-use super::chain::Traveller;
 use super::clock::{TICKS_PER_MILLISECOND, time_ns};
-use super::error::Error;
+use super::error::{Error, ErrorCode};
 use super::options::{OpenOptions, Overload, Received};
 use super::queue::{Entry, Loss, Queue};
-use super::raw::Read;
+use super::read::{Completion, Read};
 use super::statistics::Statistics;
+use super::traveller::Traveller;
 use super::wait::Bell;
 use super::warning::AgeWatch;
 use crate::address::{Flags, Layer, Parameter};
@@ -190,6 +190,47 @@ impl Member {
             self.bell.ring_one();
         }
         count
+    }
+
+    /// Answers waiting reads in their order, as far as there are packets; all of them once none will come.
+    pub(super) fn serve_reads(&mut self, now: i64) {
+        self.note_age(now);
+        self.expire(now);
+        while !self.queue.is_empty() {
+            let Some(read) = self.reads.pop_front() else { return };
+            self.serve(&read);
+        }
+        if self.has_ended_receiving {
+            for read in self.reads.drain(..) {
+                read.fail(Error::new(ErrorCode::NoData, "receiving was shut down on this handle"));
+            }
+        }
+    }
+
+    /// Answers a read with the first packet and all that fit behind it.
+    fn serve(&mut self, read: &Read) {
+        let Some((record, bytes)) = self.queue.first() else { return };
+        let mut completion = Completion::first(read, self.layer, record, bytes);
+        self.queue.remove_first();
+        if completion.error.is_some() {
+            self.statistics.errors += 1;
+        }
+        let space = read.buffer_len.unwrap_or(0);
+        while completion.error.is_none() && completion.addresses.len() < read.capacity {
+            let Some((record, bytes)) = self.queue.first() else { break };
+            if completion.data.len() + bytes.len() > space {
+                break;
+            }
+            completion.data.extend_from_slice(bytes);
+            completion.addresses.push(record.address);
+            self.queue.remove_first();
+        }
+        let count = completion.addresses.len() as u64;
+        self.statistics.received += count;
+        if self.takes_originals() {
+            self.in_hand += count;
+        }
+        read.complete(completion);
     }
 
     /// Lets a flow pass from now on; what is queued of it is taken out and appended to `passed`.

@@ -52,6 +52,7 @@ mod clock;
 mod error;
 mod event;
 mod handle;
+mod host;
 mod inject;
 #[cfg(all(test, loom))]
 mod interleavings;
@@ -60,10 +61,12 @@ mod options;
 mod priority;
 mod queue;
 mod raw;
+mod read;
 mod send;
 mod state;
 mod statistics;
 mod sync;
+mod traveller;
 mod wait;
 mod warning;
 
@@ -79,7 +82,8 @@ pub use inject::Injection;
 pub use options::{Mask, OpenOptions, Overload, Received, SendError, Wait};
 pub(crate) use priority::{Ladder, Rank};
 pub(crate) use queue::{Entry, Loss, Queue};
-pub use raw::{Completion, Overlapped, RawHandle};
+pub use raw::{Overlapped, RawHandle};
+pub use read::Completion;
 pub(crate) use send::{repair, verify_lens, verify_sending};
 pub use statistics::Statistics;
 #[cfg(feature = "python")]

@@ -20,8 +20,9 @@ const SMALLEST_CHUNK: usize = 16;
 const CHUNK_BYTES: usize = CHUNK_PACKETS * 1514;
 /// The least memory that a batch takes for bytes.
 const SMALLEST_BUFFER: usize = 4096;
-/// How many empty batches are kept to be filled again.
+/// How many empty batches are kept to be filled again, and the most memory that is worth it, in bytes.
 const SPARES: usize = 16;
+const SPARE_MAX: usize = 2 * CHUNK_BYTES;
 
 /// A packet or event that is to be queued, without its bytes.
 pub(crate) struct Entry<'a> {
@@ -166,6 +167,7 @@ impl Queue {
     }
 
     /// The entries without their bytes, in order.
+    #[cfg(target_os = "linux")]
     pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
         self.chunks.iter().flat_map(Batch::records).skip(self.taken)
     }
@@ -269,7 +271,7 @@ impl Queue {
 
     /// Keeps a batch's memory.
     fn keep(&mut self, mut spare: Batch) {
-        if spare.memory() > 0 && self.spares.len() < SPARES {
+        if (1..=SPARE_MAX).contains(&spare.memory()) && self.spares.len() < SPARES {
             spare.clear();
             self.spares.push(spare);
         }

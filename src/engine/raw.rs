@@ -7,13 +7,12 @@ use super::Engine;
 use super::error::{Error, ErrorCode};
 use super::handle::Handle;
 use super::inject::well_formed;
-use super::member::Member;
 use super::options::{OpenOptions, Overload, Wait};
+use super::read::{Completion, Read};
 use super::send::{Counts, verify_lens, verify_sender};
-use super::sync::{Mutex, lock};
-use super::wait::{Bell, Waited};
+use super::sync::lock;
+use super::wait::Waited;
 use crate::address::{ADDRESS_LEN, Address, Flags, Layer, Parameter, Shutdown};
-use crate::batch::Record;
 use crate::filter::Filter;
 use std::sync::Arc;
 
@@ -27,111 +26,6 @@ fn refuse(message: impl Into<String>) -> Error {
 
 fn no_access(what: &str) -> Error {
     Error::new(ErrorCode::NoAccess, format!("{what} is missing or too short"))
-}
-
-/// What a read brought, also when it failed: a packet that was too long is there as far as it fitted.
-#[derive(Debug)]
-pub struct Completion {
-    /// What the read failed with, if it did.
-    pub error: Option<Error>,
-    /// The packets' bytes, one behind the other.
-    pub data: Vec<u8>,
-    /// Their addresses.
-    pub addresses: Vec<Address>,
-}
-
-/// A read that waits, and later what it brought.
-#[derive(Debug)]
-pub(super) struct Read {
-    /// Bytes that fit; nothing without a buffer.
-    buffer_len: Option<usize>,
-    /// Packets that fit.
-    capacity: usize,
-    bell: Bell,
-    completion: Mutex<Option<Completion>>,
-}
-
-impl Read {
-    fn new(buffer_len: Option<usize>, capacity: usize) -> Self {
-        Self { buffer_len, capacity: capacity.min(BATCH_MAX), bell: Bell::new(), completion: Mutex::new(None) }
-    }
-
-    /// Called under the state's lock, like all that rings.
-    fn complete(&self, completion: Completion) {
-        *lock(&self.completion) = Some(completion);
-        self.bell.ring_all();
-    }
-
-    fn fail(&self, error: Error) {
-        self.complete(Completion { error: Some(error), data: Vec::new(), addresses: Vec::new() });
-    }
-
-    /// The handle was closed, or the read cancelled.
-    pub(super) fn abort(&self) {
-        self.fail(Error::new(ErrorCode::OperationAborted, "the read was ended by a close or a cancellation"));
-    }
-}
-
-impl Completion {
-    /// Takes the first packet, which is cut if it is too long for the buffer, and gone if there is none.
-    fn first(read: &Read, layer: Layer, record: &Record, bytes: &[u8]) -> Self {
-        let len = bytes.len();
-        let has_data = !matches!(layer, Layer::Flow | Layer::Socket);
-        let space = read.buffer_len.unwrap_or(0);
-        if !has_data || len <= space && space > 0 {
-            return Self { error: None, data: bytes.to_vec(), addresses: vec![record.address] };
-        }
-        let message = format!("the packet has {len} bytes, the buffer {space}; a buffer of 65575 takes any");
-        let error = Some(Error::new(ErrorCode::InsufficientBuffer, message));
-        if space == 0 {
-            return Self { error, data: Vec::new(), addresses: Vec::new() };
-        }
-        let data = bytes.get(..space).unwrap_or_default().to_vec();
-        Self { error, data, addresses: vec![record.address] }
-    }
-}
-
-impl Member {
-    /// Answers waiting reads in their order, as far as there are packets; all of them once none will come.
-    pub(super) fn serve_reads(&mut self, now: i64) {
-        self.note_age(now);
-        self.expire(now);
-        while !self.queue.is_empty() {
-            let Some(read) = self.reads.pop_front() else { return };
-            self.serve(&read);
-        }
-        if self.has_ended_receiving {
-            for read in self.reads.drain(..) {
-                read.fail(Error::new(ErrorCode::NoData, "receiving was shut down on this handle"));
-            }
-        }
-    }
-
-    /// Answers a read with the first packet and all that fit behind it.
-    fn serve(&mut self, read: &Read) {
-        let Some((record, bytes)) = self.queue.first() else { return };
-        let mut completion = Completion::first(read, self.layer, record, bytes);
-        self.queue.remove_first();
-        if completion.error.is_some() {
-            self.statistics.errors += 1;
-        }
-        let space = read.buffer_len.unwrap_or(0);
-        while completion.error.is_none() && completion.addresses.len() < read.capacity {
-            let Some((record, bytes)) = self.queue.first() else { break };
-            if completion.data.len() + bytes.len() > space {
-                break;
-            }
-            completion.data.extend_from_slice(bytes);
-            completion.addresses.push(record.address);
-            self.queue.remove_first();
-        }
-        let count = completion.addresses.len() as u64;
-        self.statistics.received += count;
-        if self.takes_originals() {
-            self.in_hand += count;
-        }
-        read.complete(completion);
-    }
 }
 
 /// A read under way. Given up while it waits, it takes no packet.
@@ -257,7 +151,7 @@ impl RawHandle {
         if member.flags.has(Flags::SEND_ONLY) {
             return Err(Error::send_only());
         }
-        let read = Arc::new(Read::new(buffer_len, capacity));
+        let read = Arc::new(Read::new(buffer_len, capacity.min(BATCH_MAX)));
         member.reads.push_back(Arc::clone(&read));
         member.serve_reads(now);
         drop(state);

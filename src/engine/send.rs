@@ -3,11 +3,13 @@
 //!
 //! Source: the driver's order of checks on Send. The caller's bytes are never changed; a packet that needs no repair is
 //! not copied.
-use super::chain::{Exit, Fragments, Host, Traveller};
+use super::chain::Exit;
 use super::error::{Error, ErrorCode};
+use super::host::Host;
 use super::member::Member;
 use super::options::{Mask, SendError};
 use super::priority::Ladder;
+use super::traveller::{Fragments, Traveller};
 use crate::address::{Address, Flags, Layer};
 use crate::batch::{Batch, Origin, Record};
 use crate::packet::{self, Layout, Transport, skip};

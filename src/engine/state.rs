@@ -1,8 +1,9 @@
 //! Everything that an engine's one lock guards, and what is done under it when handles open and close.
-use super::chain::{Exit, Fate, Host};
+use super::chain::{Exit, Fate};
 use super::clock::Ticker;
 use super::error::{Error, ErrorCode};
 use super::event::{Flows, Subject, report_open_handles};
+use super::host::Host;
 use super::inject::{Injection, well_formed};
 use super::member::Member;
 use super::options::OpenOptions;

@@ -20,8 +20,8 @@
 use super::checksum::{Filled, IPV4_CHECKSUM_OFFSET, fill_checksums_with, unfinished_checksum, verify_transport};
 use super::error::{EditError, EditErrorKind};
 use super::field::{array, be16, be32, put, udp};
-use super::header::{Field, Header, Role};
 use super::layout::{IpVersion, Layout, Transport};
+use super::schema::{Field, Header, Role};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// One of the two ends that a packet names.

@@ -21,6 +21,7 @@ mod hash;
 mod header;
 mod layout;
 mod parse;
+mod schema;
 mod spec;
 mod summary;
 pub(crate) mod text;
@@ -33,9 +34,10 @@ pub use edit::{Endpoint, read, read_addr, read_port, set_payload, write, write_a
 pub use error::{EditError, EditErrorKind, ErrorKind, ParseError};
 pub use flow::{FlowKey, flow_hash, has_loopback_addrs, is_loopback};
 pub use hash::hash;
-pub use header::{Field, Header, IcmpHeader, Icmpv6Header, Ipv4Header, Ipv6Header, Role, TcpHeader, UdpHeader, fields};
+pub use header::{IcmpHeader, Icmpv6Header, Ipv4Header, Ipv6Header, TcpHeader, UdpHeader, fields};
 pub use layout::{IpVersion, Layout, Transport};
 pub use parse::{Batch as ParsedBatch, Strict, parse_strict};
+pub use schema::{Field, Header, Role};
 pub use spec::{
     BuildError, BuildErrorKind, Ipv4Spec, Ipv6Spec, NetworkSpec, PacketSpec, TcpFlags, TcpOption, TcpSpec,
     TransportSpec,

@@ -1,7 +1,8 @@
 //! One line about a packet, for people: protocol, both ends, flags, length.
 use super::edit::{Endpoint, read, read_addr, read_port};
-use super::header::{Field, fields};
+use super::header::fields;
 use super::layout::{Layout, Transport};
+use super::schema::Field;
 use std::fmt::{self, Write};
 use std::net::IpAddr;
 

@@ -31,6 +31,7 @@ def test_a_divert_error_tells_code_symbol_and_the_local_number() -> None:
     [
         od.DivertError(87, "wrong", symbol="ERROR_INVALID_PARAMETER", errno=22, sent=3),
         od.HandleShutdownError(232, "over", symbol="ERROR_NO_DATA"),
+        od.DivertError(0x80320009, "refused", symbol="FWP_E_ALREADY_EXISTS"),
         od.FilterError("Filter expression parse error", 4, "tcp udp", "the account"),
         od.PacketError("no packet"),
     ],

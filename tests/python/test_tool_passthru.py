@@ -152,7 +152,11 @@ def test_live_without_packets_there_is_no_rate(bench: Bench) -> None:
 
 def test_the_queue_can_be_made_longer(bench: Bench) -> None:
     def act(engine: od.Engine) -> None:
-        lengths.extend(handle.queue_length for handle in opened)
+        # It is set once the handle is there.
+        deadline = time.monotonic() + 0.9
+        while 9000 not in lengths and time.monotonic() < deadline:
+            lengths.extend(handle.queue_length for handle in opened)
+            time.sleep(0.01)
 
     lengths: list[int] = []
     opened: list[od.Handle[od.Packet]] = []
@@ -164,7 +168,7 @@ def test_the_queue_can_be_made_longer(bench: Bench) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(od, "open", noting)
-        bench.during(act, "passthru", "--queue-length", "9000", "--duration", "0.5")
+        bench.during(act, "passthru", "--queue-length", "9000", "--duration", "1")
     assert lengths[-1] == 9000
 
 

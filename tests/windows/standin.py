@@ -134,7 +134,11 @@ class Network:
 
     def fail(self, request: int, code: int, count: int = 1) -> None:
         """Let the next requests of this kind fail so that Windows tells this number."""
-        self._ask(0x9F4, struct.pack("<III", request, STATUS | code, count))
+        self.answer(request, STATUS | code, count)
+
+    def answer(self, request: int, status: int, count: int = 1) -> None:
+        """Let the next requests of this kind end with this status of the kernel; 0 lets them be."""
+        self._ask(0x9F4, struct.pack("<III", request, status, count))
 
     def options(self, handle: int, options: int) -> None:
         """Set how a handle behaves; of handle 0, all that will be opened."""

@@ -106,6 +106,16 @@ def test_a_stale_service_is_told_by_open_and_doctor_and_mended(
     od.open("udp").close()
 
 
+def test_what_the_service_manager_says_is_told(stopped: None) -> None:
+    for code, text in ((1060, "there is no such service"), (1062, "the service does not run")):
+        with pytest.raises(od.DivertError) as caught:
+            _native._driver_stop()
+        assert caught.value.code == code
+        assert str(caught.value).endswith(f"the service manager refuses: {text} (WinDivert)")
+        if code == 1060:
+            create_service(r"C:\gone\WinDivert64.sys")
+
+
 def test_another_program_s_driver_is_used_as_it_is(
     stopped: None, capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path
 ) -> None:

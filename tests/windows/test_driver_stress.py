@@ -7,6 +7,8 @@ import ctypes
 import os
 import random
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +20,8 @@ from samples import udp
 from standin import Network
 from support import address
 
+#: Has Wine fill freed blocks and look behind the ends of others, and tell of both when the heap is validated.
+WATCHED = {"WINEDEBUG": "-all,warn+heap"}
 SECONDS = float(os.environ.get("OXIDIVERT_STRESS_SECONDS", "30"))
 #: How a round ends while its threads are at work.
 ENDS = ("shutdown", "close", "none")
@@ -54,6 +58,13 @@ def memory() -> int:
     return counters.committed or counters.working_set
 
 
+def heap_is_sound() -> bool:
+    """Whether no block of this process's heap is damaged; with `WATCHED`, nor was a freed one written to."""
+    kernel32.GetProcessHeap.restype = ctypes.c_void_p
+    kernel32.HeapValidate.argtypes = [ctypes.c_void_p, wintypes.DWORD, ctypes.c_void_p]
+    return bool(kernel32.HeapValidate(kernel32.GetProcessHeap(), 0, None))
+
+
 def number_of(data: bytes) -> int:
     """The number that a packet carries."""
     return struct.unpack_from("<Q", data, 28)[0]
@@ -71,7 +82,7 @@ class Round:
         self.failures: list[BaseException] = []
         self.is_over = threading.Event()
         self.feeding = threading.Lock()
-        self.handle = od.open("udp")
+        self.handle = od.open("udp", processes=self.random.random() < 0.25)
         self.handle.queue_time = 16000
         self.number = network.latest().number
 
@@ -176,11 +187,49 @@ def test_eight_threads_lose_nothing_and_leave_nothing(network: Network) -> None:
         current = Round(network, first, seed + rounds)
         current.run()
         first, rounds = current.next, rounds + 1
-        if rounds == 20:
+        assert heap_is_sound()
+        if rounds == 15:
             # Threads, modules and pools are there by now.
             handles, used = open_handles(), memory()
     print(f"{rounds} rounds, {first} packets")
-    assert rounds > 30
+    assert rounds > 20
     assert [seen.number for seen in network.mine()] == [network.latest().number]
     assert open_handles() <= handles + 4
     assert memory() - used < 30_000_000
+
+
+#: Writes to freed memory: an event's record, the addresses of a read, and the buffer of a read.
+FREED = """
+import ctypes
+kernel32 = ctypes.WinDLL("kernel32")
+kernel32.GetProcessHeap.restype = kernel32.HeapAlloc.restype = ctypes.c_void_p
+kernel32.HeapAlloc.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_size_t]
+kernel32.HeapFree.argtypes = kernel32.HeapValidate.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p]
+heap = kernel32.GetProcessHeap()
+for size in (80, 255 * 80, 128 * 1024):
+    blocks = [kernel32.HeapAlloc(heap, 0, size) for _ in range(8)]
+    for block in blocks[:4]:
+        kernel32.HeapFree(heap, 0, block)
+    place, answers = blocks[1] + size // 2, []
+    before = ctypes.string_at(place, 8)
+    for written in (before, b"8 bytes.", before):
+        ctypes.memmove(place, written, 8)
+        answers.append(kernel32.HeapValidate(heap, 0, None))
+    print(answers)
+"""
+
+
+def test_writing_to_freed_memory_is_noticed_when_the_heap_is_watched() -> None:
+    child = [sys.executable, "-c", FREED]
+    done = subprocess.run(child, env={**os.environ, **WATCHED}, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[1, 0, 1]\n" * 3, "")
+
+
+@pytest.mark.timeout(120)
+def test_nothing_is_written_to_freed_memory_under_stress() -> None:
+    child = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", __file__, "-k", "eight_threads"]
+    environment = {**os.environ, **WATCHED, "OXIDIVERT_STRESS_SECONDS": "12"}
+    done = subprocess.run(child, env=environment, capture_output=True, text=True, check=False)
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout

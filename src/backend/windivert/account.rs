@@ -68,7 +68,7 @@ const ACCOUNTS: &[(u32, &str, &str)] = &[
     (995, "the operation was cancelled", "the operation was cancelled"),
     (996, "", "the operation is not complete"),
     (997, "", "the operation is under way"),
-    (998, "", "memory that was named cannot be used"),
+    (998, "memory that was named cannot be used", "memory that was named cannot be used"),
     (1056, "the driver's service runs already", ""),
     (
         1058,
@@ -109,17 +109,26 @@ const ACCOUNTS: &[(u32, &str, &str)] = &[
 const STALE: &str = "the driver's file WinDivert64.sys is not where its service expects it; `oxidivert doctor` shows where, \
                      `oxidivert doctor --repair` mends it";
 
+/// What the service manager's own numbers mean where nothing was being opened.
+const SERVICE_ACCOUNTS: &[(u32, &str)] = &[(1060, "there is no such service"), (1062, "the service does not run")];
+
 /// The error for a number that the driver or Windows gave. `detail`, if not empty, says more of what it is about.
 pub(super) fn account(number: u32, operation: Operation, detail: &str) -> Error {
     let code = ErrorCode::from_number(number);
     let entry = ACCOUNTS.iter().find(|(listed, ..)| *listed == number);
-    let words = match (operation, entry) {
-        (Operation::Open | Operation::Service, Some((_, open, _))) => open,
-        (_, Some((.., open_handle))) => open_handle,
-        (_, None) => "",
+    let of_service = SERVICE_ACCOUNTS.iter().find(|(listed, _)| *listed == number);
+    let words = match (operation, of_service, entry) {
+        (Operation::Service, Some((_, words)), _) => words,
+        (Operation::Open | Operation::Service, _, Some((_, open, _))) => open,
+        (_, _, Some((.., open_handle))) => open_handle,
+        (_, _, None) => "",
     };
     let words = match words {
         // The Windows Filtering Platform's own numbers are looked up in hexadecimal.
+        "" if number >> 16 == 0x8032 && operation == Operation::Open => format!(
+            "the Windows Filtering Platform refuses the driver's hooks with {number:#010x}; stop other programs that filter \
+             its traffic, or restart Windows"
+        ),
         "" if number >> 16 == 0x8032 => format!("the Windows Filtering Platform answers {number:#010x}"),
         "" => format!("Windows error {number}"),
         words => words.to_owned(),
@@ -127,7 +136,8 @@ pub(super) fn account(number: u32, operation: Operation, detail: &str) -> Error 
     let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
     let message = format!("{}: {words}{detail}", operation.phrase());
     // What is told of an open says what to do; on an open handle the number's own advice is right.
-    if operation == Operation::Open && entry.is_some() { Error::with_advice(code, message) } else { Error::new(code, message) }
+    let says_all = matches!(operation, Operation::Open | Operation::Service);
+    if says_all && entry.is_some() { Error::with_advice(code, message) } else { Error::new(code, message) }
 }
 
 #[cfg(test)]

@@ -9,10 +9,11 @@ pub(super) const UDP: u8 = 17;
 /// One connection or bound socket of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Owned {
-    local: SocketAddr,
+    pub(super) local: SocketAddr,
     /// The other side; `None` in tables of UDP, which has none.
-    remote: Option<SocketAddr>,
-    process_id: u32,
+    pub(super) remote: Option<SocketAddr>,
+    /// 0 if the system does not tell.
+    pub(super) process_id: u32,
 }
 
 /// Where in a row what lies: offsets in bytes.

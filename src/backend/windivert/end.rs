@@ -5,6 +5,7 @@ use super::intake::Intake;
 use super::ledger::Ledger;
 use super::library::Functions;
 use super::line::Line;
+use super::observer::Observer;
 use super::owner;
 use super::plan::{self, Plan};
 use crate::address::{Flags, Parameter, Shutdown};
@@ -38,6 +39,8 @@ impl Lines {
 pub(super) struct End {
     functions: &'static Functions,
     options: OpenOptions,
+    /// If processes are tracked, until the handle is closed.
+    observer: Mutex<Option<Observer>>,
     lines: RwLock<Lines>,
     ledger: Mutex<Ledger>,
     has_ended_sending: AtomicBool,
@@ -49,11 +52,14 @@ impl End {
     /// Opens a handle of the driver, which runs.
     pub(super) fn open(functions: &'static Functions, options: OpenOptions) -> Result<Self, Error> {
         let plan = Plan::new(&options)?;
-        let current = start(functions, &options, &plan, None)?;
+        // First, so that whatever begins once packets are taken is seen to begin.
+        let observer = plan.observes.then(|| Observer::open(functions)).transpose()?;
+        let current = start(functions, &options, &plan, observer.as_ref(), None)?;
         let lines = Lines { draining: Vec::new(), current, is_closed: false };
         Ok(Self {
             functions,
             options,
+            observer: Mutex::new(observer),
             lines: RwLock::new(lines),
             ledger: Mutex::default(),
             has_ended_sending: false.into(),
@@ -68,6 +74,10 @@ impl End {
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn observer(&self) -> MutexGuard<'_, Option<Observer>> {
+        self.observer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn has_ended_sending(&self) -> bool {
@@ -150,6 +160,7 @@ impl End {
             outcome = outcome.and(line.device().close());
             self.ledger().note_closed(given_back);
         }
+        drop(self.observer().take());
         outcome
     }
 }
@@ -159,6 +170,7 @@ fn start(
     functions: &'static Functions,
     options: &OpenOptions,
     plan: &Plan,
+    observer: Option<&Observer>,
     before: Option<&Line>,
 ) -> Result<Arc<Line>, Error> {
     let object = CString::new(plan.object.as_str())
@@ -168,10 +180,17 @@ fn start(
     if let Some(before) = before {
         before.with_intake(|before| intake.succeed(before));
     }
-    Line::start(device, intake).ok_or_else(|| {
+    if let Some(observer) = observer {
+        intake.track(observer.sockets());
+    }
+    let line = Line::start(device, intake).ok_or_else(|| {
         drop(device.close());
         Error::new(ErrorCode::NoSystemResources, "Windows has no more events or threads")
-    })
+    })?;
+    if let Some(observer) = observer {
+        observer.tell(&line);
+    }
+    Ok(line)
 }
 
 impl Backend for End {
@@ -302,7 +321,7 @@ impl Backend for End {
             }
             Arc::clone(&lines.current)
         };
-        let line = start(self.functions, &options, &plan, Some(&before))?;
+        let line = start(self.functions, &options, &plan, self.observer().as_ref(), Some(&before))?;
         if let Err(error) = self.take_over(&line) {
             line.stop();
             // What it could not be set to is told, and nothing was read on it.

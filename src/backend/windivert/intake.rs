@@ -1,6 +1,7 @@
 //! What becomes of packets once the driver has handed them over: the exact filter, flows that bypass the handle, the queue
 //! of what was read ahead, and the counts. Knows no Windows.
 use super::cut::cut;
+use super::hold::{Hold, Shared};
 use super::loss::LossEstimate;
 use super::timebase::Timebase;
 use crate::address::{Address, Flags, Layer, Parameter};
@@ -8,6 +9,7 @@ use crate::batch::{Batch, Origin, PacketRef, Token};
 use crate::engine::{AgeWatch, Bypasses, Entry, Loss, Queue, Statistics, Warning};
 use crate::filter::Filter;
 use crate::packet::{FlowKey, Layout};
+use std::time::Duration;
 
 /// What is queued beyond this many packets stays with the driver.
 const READ_AHEAD: usize = 255;
@@ -20,6 +22,8 @@ pub(super) struct Intake {
     exact: Option<Filter>,
     bypasses: Bypasses,
     queue: Queue,
+    /// Whose packets wait until their process is known, if processes are tracked.
+    hold: Option<Hold>,
     /// How many originals were queued, by which they are named.
     originals: u64,
     timebase: Timebase,
@@ -36,6 +40,7 @@ impl Intake {
             exact: (!filter.superset_is_exact()).then(|| filter.clone()),
             bypasses: Bypasses::default(),
             queue: Queue::with_ticks(layer, timebase.ticks_per_millisecond()),
+            hold: None,
             originals: 0,
             timebase,
             loss: LossEstimate::default(),
@@ -44,14 +49,29 @@ impl Intake {
         }
     }
 
+    /// Has the first packet of each connection wait until its process is known.
+    pub(super) fn track(&mut self, sockets: Shared) {
+        self.hold = Some(Hold::new(sockets, self.timebase.ticks_per_millisecond()));
+    }
+
     /// Whether what the driver hands over may have to go on at once, so that it is read though nobody receives.
     pub(super) fn is_selective(&self) -> bool {
         self.exact.is_some() || !self.bypasses.is_empty()
     }
 
-    /// Whether more may be read ahead.
+    /// Whether more may be read ahead. While packets wait for their process others are not to wait for them.
     pub(super) fn has_room(&self) -> bool {
-        self.is_selective() || self.queue.len() < READ_AHEAD
+        self.is_selective() || self.is_holding() || self.queue.len() < READ_AHEAD
+    }
+
+    /// Whether packets that are queued may be waiting for their process.
+    pub(super) fn is_holding(&self) -> bool {
+        self.hold.as_ref().is_some_and(Hold::is_holding) && !self.queue.is_empty()
+    }
+
+    /// How long no packet stops waiting by itself; `None` if none waits.
+    pub(super) fn rest(&self, now: i64) -> Option<Duration> {
+        self.hold.as_ref().filter(|_| !self.queue.is_empty())?.rest(now)
     }
 
     /// Whether nothing is queued.
@@ -91,9 +111,12 @@ impl Intake {
             return;
         }
         let time_ns = self.timebase.unix_ns(address.timestamp());
-        let entry = Entry { layout, address, time_ns, process_id: 0, origin: self.new_origin() };
-        let Self { queue, statistics, .. } = self;
+        let mut entry = Entry { layout, address, time_ns, process_id: 0, origin: self.new_origin() };
+        let Self { queue, statistics, hold, .. } = self;
         if queue.make_room(bytes.len(), now, &mut |_, _, loss| count_loss(statistics, loss)) {
+            if let Some(hold) = hold {
+                entry.process_id = hold.note(PacketRef { bytes, layout: &layout, address }, now);
+            }
             queue.push(&entry, bytes);
         } else {
             count_loss(statistics, Loss::Size);
@@ -122,11 +145,15 @@ impl Intake {
         matches
     }
 
-    /// Hands out up to `limit` packets that are not too old; how many.
+    /// Hands out up to `limit` packets that are not too old and do not wait for their process; how many.
     pub(super) fn hand_out(&mut self, batch: &mut Batch, limit: usize, now: i64) -> usize {
         self.note_age(now);
         self.expire(now);
-        let count = self.queue.hand_out(batch, limit);
+        let Self { queue, hold, .. } = self;
+        let count = match hold {
+            None => queue.hand_out(batch, limit),
+            Some(hold) => hold.hand_out(queue, batch, limit, now),
+        };
         self.statistics.received += count as u64;
         count
     }
@@ -231,19 +258,19 @@ fn count_loss(statistics: &mut Statistics, loss: Loss) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::filter::Sets;
     use crate::packet::Builder;
 
-    const MILLISECOND: i64 = 10_000;
+    pub(in super::super) const MILLISECOND: i64 = 10_000;
 
-    fn intake(filter: &str, flags: Flags) -> Intake {
+    pub(in super::super) fn intake(filter: &str, flags: Flags) -> Intake {
         let filter = Filter::compile_extended(filter, Layer::Network, &Sets::default()).unwrap();
         Intake::new(Layer::Network, flags, &filter, Timebase::new(0, 0, 10_000_000))
     }
 
-    fn packet(port: u16) -> Vec<u8> {
+    pub(in super::super) fn packet(port: u16) -> Vec<u8> {
         Builder::ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(1, port).payload(b"x").build().unwrap()
     }
 
@@ -254,7 +281,7 @@ mod tests {
     }
 
     /// Takes packets to these ports that were stamped so; the ports of those that go on.
-    fn take(intake: &mut Intake, packets: &[(u16, i64)], now: i64) -> Vec<u16> {
+    pub(in super::super) fn take(intake: &mut Intake, packets: &[(u16, i64)], now: i64) -> Vec<u16> {
         let bytes: Vec<u8> = packets.iter().flat_map(|(port, _)| packet(*port)).collect();
         let addresses: Vec<Address> = packets.iter().map(|(_, ticks)| stamped(*ticks)).collect();
         let mut passed = Batch::new();
@@ -262,7 +289,7 @@ mod tests {
         ports(&passed)
     }
 
-    fn ports(batch: &Batch) -> Vec<u16> {
+    pub(in super::super) fn ports(batch: &Batch) -> Vec<u16> {
         (0..batch.len()).map(|index| u16::from_be_bytes(batch.bytes(index).unwrap()[22..24].try_into().unwrap())).collect()
     }
 

@@ -8,7 +8,7 @@ use super::device::Device;
 use super::event::{self, Event};
 use super::intake::Intake;
 use super::sender::Sender;
-use super::slot::{Completion, Slot};
+use super::slot::{Completion, PACKETS_LEN, Slot};
 use crate::backend::{Error, Received, Wait};
 use crate::batch::Batch;
 use std::collections::VecDeque;
@@ -126,11 +126,13 @@ impl Line {
                 self.resume(&mut state);
                 return Ok(Received::Packets);
             }
-            if let Some(code) = state.failed {
-                return Err(account(code, Operation::Receive, ""));
-            }
-            if state.has_ended {
-                return Ok(Received::Ended);
+            if !state.intake.is_holding() {
+                if let Some(code) = state.failed {
+                    return Err(account(code, Operation::Receive, ""));
+                }
+                if state.has_ended {
+                    return Ok(Received::Ended);
+                }
             }
             if state.wakes != wakes {
                 return Ok(Received::Woken);
@@ -158,8 +160,11 @@ impl Line {
                 rest => rest,
             };
             has_waited = true;
-            state = self.wait(state, rest);
-            if question.is_some_and(|number| state.looked < number) && rest == Some(LOOK_MAX) {
+            // Nobody tells when a packet has waited for its process long enough.
+            let held = state.intake.rest(event::now());
+            let pause = held.into_iter().chain(rest).min();
+            state = self.wait(state, pause);
+            if question.is_some_and(|number| state.looked < number) && pause == Some(LOOK_MAX) {
                 // The thread did not get to look in all that time.
                 question = None;
             }
@@ -189,8 +194,26 @@ impl Line {
         if state.rests && state.intake.has_room() {
             self.bell.set();
         }
-        if !state.intake.is_empty() && state.waiters > 0 {
+        self.call(state);
+    }
+
+    /// Wakes a receiver if something is queued; all of them if it may have to wait, since one may not wait for that long.
+    fn call(&self, state: &State) {
+        if state.waiters == 0 || state.intake.is_empty() {
+            return;
+        }
+        if state.intake.is_holding() {
+            self.ready.notify_all();
+        } else {
             self.ready.notify_one();
+        }
+    }
+
+    /// More is known of what packets wait for.
+    pub(super) fn look_at_held(&self) {
+        let state = self.state();
+        if state.intake.is_holding() {
+            self.ready.notify_all();
         }
     }
 
@@ -243,7 +266,7 @@ impl Line {
     /// Posts all idle reads; whether there were any.
     fn post(&self, slots: &mut Vec<Slot>, pending: &mut VecDeque<Slot>) -> bool {
         while slots.len() + pending.len() < SLOTS {
-            let Some(slot) = Slot::new() else { break };
+            let Some(slot) = Slot::new(PACKETS_LEN) else { break };
             slots.push(slot);
         }
         let is_fresh = !slots.is_empty();
@@ -284,8 +307,8 @@ impl Line {
         }
         if state.has_ended || state.failed.is_some() {
             self.ready.notify_all();
-        } else if state.waiters > 0 && !state.intake.is_empty() {
-            self.ready.notify_one();
+        } else {
+            self.call(&state);
         }
         drop(state);
         slots.push(slot);

@@ -26,8 +26,8 @@ macro_rules! windows {
     )*};
 }
 
-portable! { account connections cut intake ledger loss parcel plan timebase }
-windows! { convert device end event files install library line owner security sender service slot system }
+portable! { account connections cut hold intake ledger loss parcel plan sockets timebase }
+windows! { convert device end event files install library line observer owner security sender service slot system }
 
 #[cfg(all(windows, target_arch = "x86_64"))]
 pub use system::WinDivert;

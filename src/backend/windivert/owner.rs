@@ -1,6 +1,6 @@
 //! The process that a packet belongs to, looked up in the system's connection tables.
 #![allow(unsafe_code, reason = "calls Windows")]
-use super::connections::{TCP, UDP, owner, parse};
+use super::connections::{Owned, TCP, UDP, owner, parse};
 use crate::backend::Process;
 use crate::batch::PacketRef;
 use crate::packet::{Endpoint, read_addr, read_port};
@@ -28,9 +28,13 @@ pub(super) fn process(packet: PacketRef<'_>) -> Option<Process> {
     let (source, destination) = ends(packet)?;
     let outbound = packet.address.outbound();
     let (local, remote) = if outbound { (source, destination) } else { (destination, source) };
-    let table = table(protocol, layout.is_ipv6())?;
-    let id = owner(&parse(&table, protocol, layout.is_ipv6()), local, remote)?;
+    let id = owner(&listed(protocol, layout.is_ipv6())?, local, remote)?;
     Some(describe(id))
+}
+
+/// What one of the system's tables lists.
+pub(super) fn listed(protocol: u8, is_ipv6: bool) -> Option<Vec<Owned>> {
+    table(protocol, is_ipv6).map(|table| parse(&table, protocol, is_ipv6))
 }
 
 fn ends(packet: PacketRef<'_>) -> Option<(SocketAddr, SocketAddr)> {

@@ -8,6 +8,9 @@ use crate::filter::Filter;
 pub(super) struct Plan {
     pub(super) object: String,
     pub(super) flags: Flags,
+    /// Whether it has to be known whose packets are. Those that are only passed on or dropped belong to no process of this host,
+    /// or are shown to nobody.
+    pub(super) observes: bool,
 }
 
 impl Plan {
@@ -17,17 +20,16 @@ impl Plan {
             let message = "the WinDivert driver drops what does not fit into its queue; open with on_overload=\"drop\"";
             return Err(Error::new(ErrorCode::NotSupported, message));
         }
-        if options.track_processes && layer.has_packets() {
-            let message = "no processes are tracked on Windows yet; leave processes= out: packet.process looks the process up \
-                           when it is asked for";
-            return Err(Error::new(ErrorCode::NotSupported, message));
-        }
+        let observes = options.track_processes
+            && *layer == Layer::Network
+            && !flags.has(Flags::SEND_ONLY)
+            && !flags.has(Flags::DROP);
         if flags.has(Flags::SEND_ONLY) {
             // The driver would go on taking packets that nobody can ever receive.
-            return Ok(Self { object: nothing(*layer)?, flags: *flags });
+            return Ok(Self { object: nothing(*layer)?, flags: *flags, observes });
         }
         if filter.superset_is_exact() || flags.has(Flags::SNIFF) {
-            return Ok(Self { object: filter.object(), flags: *flags });
+            return Ok(Self { object: filter.object(), flags: *flags, observes });
         }
         if !layer.has_packets() {
             let message = format!(
@@ -39,7 +41,7 @@ impl Plan {
         }
         // The driver hands over more than matches, and the rest must be sent on.
         let flags = Flags(flags.0 & !(Flags::DROP.0 | Flags::RECV_ONLY.0));
-        Ok(Self { object: filter.object(), flags })
+        Ok(Self { object: filter.object(), flags, observes })
     }
 }
 
@@ -72,14 +74,14 @@ mod tests {
     fn a_plain_filter_is_given_as_it_is() {
         let flags = Flags::SNIFF.with(Flags::FRAGMENTS);
         let expected = Filter::compile("tcp", Layer::Network).unwrap().object();
-        assert_eq!(plan("tcp", Layer::Network, flags, Overload::Drop), Ok(Plan { object: expected, flags }));
+        assert_eq!(plan("tcp", Layer::Network, flags, Overload::Drop), Ok(Plan { object: expected, flags, observes: false }));
     }
 
     #[test]
     fn a_handle_that_only_sends_takes_nothing() {
         let nothing = Filter::compile("false", Layer::Network).unwrap().object();
         let given = plan("tcp", Layer::Network, Flags::SEND_ONLY, Overload::Drop).unwrap();
-        assert_eq!(given, Plan { object: nothing, flags: Flags::SEND_ONLY });
+        assert_eq!(given, Plan { object: nothing, flags: Flags::SEND_ONLY, observes: false });
     }
 
     #[test]
@@ -93,6 +95,23 @@ mod tests {
         let ports = inexact().replace("udp.DstPort", "localPort");
         let blocking = plan(&ports, Layer::Socket, Flags::RECV_ONLY, Overload::Drop);
         assert_eq!(blocking, Err(ErrorCode::NotSupported));
+    }
+
+    #[test]
+    fn events_are_read_only_where_packets_of_this_host_s_processes_are_shown() {
+        let observes = |layer, flags: Flags| {
+            let filter = Arc::new(Filter::compile("true", layer).unwrap());
+            let (priority, on_overload) = (0, Overload::Drop);
+            let options = OpenOptions { filter, layer, priority, flags, on_overload, track_processes: true };
+            Plan::new(&options).unwrap().observes
+        };
+        for flags in [Flags::default(), Flags::SNIFF, Flags::RECV_ONLY] {
+            assert!(observes(Layer::Network, flags));
+            assert!(!observes(Layer::NetworkForward, flags));
+        }
+        assert!(!observes(Layer::Network, Flags::DROP));
+        assert!(!observes(Layer::Network, Flags::SEND_ONLY));
+        assert!(!observes(Layer::Flow, Flags::SNIFF.with(Flags::RECV_ONLY)));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use windows_sys::Win32::Foundation::{ERROR_IO_INCOMPLETE, ERROR_IO_PENDING, STAT
 use windows_sys::Win32::System::IO::{GetOverlappedResult, OVERLAPPED};
 
 /// Room for the largest packet (65 575 bytes), and for a batch of common ones. Each call maps all of it.
-const BUFFER_LEN: usize = 128 * 1024;
+pub(super) const PACKETS_LEN: usize = 128 * 1024;
 /// The most packets of one read, as the driver has it.
 const BATCH_MAX: usize = 255;
 
@@ -43,13 +43,13 @@ pub(super) struct Slot {
 unsafe impl Send for Slot {}
 
 impl Slot {
-    /// A slot; `None` if Windows has no more events.
-    pub(super) fn new() -> Option<Self> {
+    /// A slot with room for so many bytes; `None` if Windows has no more events.
+    pub(super) fn new(buffer_len: usize) -> Option<Self> {
         let shared = Shared {
             overlapped: OVERLAPPED::default(),
             addresses_len: 0,
             addresses: vec![Address::default(); BATCH_MAX],
-            buffer: vec![0; BUFFER_LEN],
+            buffer: vec![0; buffer_len],
         };
         Some(Self { shared: ManuallyDrop::new(Box::new(shared)), event: Event::new(false)?, is_pending: false, failed: None })
     }
@@ -70,7 +70,7 @@ impl Slot {
             (device.functions().receive)(
                 device.handle(),
                 shared.buffer.as_mut_ptr().cast(),
-                BUFFER_LEN as u32,
+                shared.buffer.len() as u32,
                 std::ptr::null_mut(),
                 0,
                 shared.addresses.as_mut_ptr().cast::<WINDIVERT_ADDRESS>(),

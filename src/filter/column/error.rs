@@ -2,14 +2,14 @@
 use super::super::error::Error;
 use super::super::field::Field;
 use super::super::suggest::did_you_mean;
-use super::source::ColumnSource;
-use super::write::settable_names;
 use std::fmt;
 
 /// A column that there is not, or that cannot be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ColumnError {
     kind: ColumnErrorKind,
+    /// The names that could have been given.
+    possible: Vec<&'static str>,
 }
 
 /// What is wrong.
@@ -73,7 +73,12 @@ pub enum WriteFault {
 
 impl ColumnError {
     pub(super) const fn new(kind: ColumnErrorKind) -> Self {
-        Self { kind }
+        Self { kind, possible: Vec::new() }
+    }
+
+    /// An error that lists the names that could have been given.
+    pub(super) fn listing(kind: ColumnErrorKind, possible: impl IntoIterator<Item = &'static str>) -> Self {
+        Self { kind, possible: possible.into_iter().collect() }
     }
 
     /// What is wrong.
@@ -95,7 +100,7 @@ impl fmt::Display for ColumnError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             ColumnErrorKind::Unknown { name, suggestions } if suggestions.is_empty() => {
-                let own = ColumnSource::OWN_NAMES.join(", ");
+                let own = self.possible.join(", ");
                 write!(
                     f,
                     "packets have no column `{name}`; columns are the packets' fields of the filter language, {own}"
@@ -109,11 +114,8 @@ impl fmt::Display for ColumnError {
                 write!(f, "`{name}` is no column; a field with an index is written as `tcp.Payload[0]`")
             }
             ColumnErrorKind::ReadOnly { name } => {
-                write!(f, "column `{name}` cannot be set; those that can are ")?;
-                settable_names().enumerate().try_for_each(|(index, settable)| {
-                    f.write_str(if index == 0 { "" } else { ", " })?;
-                    f.write_str(settable)
-                })
+                let settable = self.possible.join(", ");
+                write!(f, "column `{name}` cannot be set; those that can are {settable}")
             }
             ColumnErrorKind::Packet { name, index, fault } => {
                 write!(f, "`{name}` of packet {index} (counted from 0): ")?;

@@ -137,7 +137,7 @@ fn origin_of(name: &str) -> Result<Origin, ColumnError> {
     let (word, rest) = name.split_at(name.find('[').unwrap_or(name.len()));
     let Some(field) = column_field(word) else {
         let kind = ColumnErrorKind::Unknown { name: name.to_owned(), suggestions: suggestions(word).to_vec() };
-        return Err(ColumnError::new(kind));
+        return Err(ColumnError::listing(kind, ColumnSource::OWN_NAMES));
     };
     let index = if rest.is_empty() && !field.is_array() { 0 } else { index_of(name, rest)? };
     let fields = Field::ALL.get(*field as usize..=*field as usize).unwrap_or_default();

@@ -114,7 +114,7 @@ impl ColumnSource {
         if self.is_settable() {
             return Ok(());
         }
-        Err(ColumnError::new(ColumnErrorKind::ReadOnly { name: self.name().to_owned() }))
+        Err(ColumnError::listing(ColumnErrorKind::ReadOnly { name: self.name().to_owned() }, settable_names()))
     }
 
     const fn absent(&self) -> WriteFault {
@@ -128,7 +128,7 @@ impl ColumnSource {
 }
 
 /// The names of columns that can be written.
-pub(super) fn settable_names() -> impl Iterator<Item = &'static str> {
+fn settable_names() -> impl Iterator<Item = &'static str> {
     let fields = Field::ALL.iter().filter(|field| field.exists_on(LAYER) && is_settable(std::slice::from_ref(*field)));
     let own = ColumnSource::OWN_NAMES.into_iter();
     let own = own.filter(|name| ColumnSource::parse(name).is_ok_and(|source| source.is_settable()));
