@@ -6,7 +6,7 @@
 #   make lint    format, clippy, types, stub
 #   make fuzz    the fuzz targets, FUZZ_SECONDS (60) each, and how often each ran; needs rustup, for a nightly compiler
 #   make sanitize  the engine under ThreadSanitizer and loom, the Python tests under AddressSanitizer; needs rustup and gcc
-#   make bench   every benchmark beside its peer, and one table of ratios
+#   make bench   every benchmark beside its peer, one table of ratios, and what the command passthru tells of them
 #   make bench-linux  floods, bulk transfers and 10,000 connections through live handles, beside a plain C loop; as root
 #   make wheel   the wheel that is published: dist/*-manylinux_2_17_x86_64.whl
 #   make clean   removes what the above made
@@ -106,12 +106,14 @@ bench: $(VENV)/.installed-bench
 	  OXIDIVERT_LIBPCAP="$$(echo $(CURDIR)/$(VENV)/lib/python3*/site-packages/cypcap.libs/libpcap-*)" cargo bench --locked -- --noplot
 	$(BIN)/python -m pytest benches/python --benchmark-enable --benchmark-only --benchmark-json=build/bench.json
 	$(BIN)/python benches/report.py build/bench.json
+	$(BIN)/python benches/passthru.py
 
 # Floods in namespaces of their own; needs root and what .ci/run installs, and iptables.
 bench-linux: $(VENV)/.installed-bench
 	$(BIN)/python benches/linux/race.py
 	$(BIN)/python benches/linux/bulk.py
 	$(BIN)/python benches/linux/flows.py
+	$(BIN)/python benches/linux/passthru.py
 
 wheel: $(VENV)/.created
 	$(PIP) install 'maturin[zig]>=1.9.4,<2' auditwheel abi3audit

@@ -3,13 +3,14 @@
     python benches/linux/passthru.py [ROUNDS] [SECONDS]
 
 Needs what race.py needs. Each round floods the loops as race.py does, and the command, whose own JSON object counts.
-Prints the median of the rounds of each; ends with 1 if a ratio differs by more than 20 %.
+Prints medians of the rounds; ends with 1 if a ratio differs by more than 20 %.
 """
 
 from __future__ import annotations
 
 import json
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "python"))
 
 from linux_support import tables
 from race import PORT, compiled, flood, peers
-from rounds import enter_namespace, medians
+from rounds import enter_namespace, measured
 
 #: By how much a ratio may differ.
 TOLERANCE = 0.2
@@ -51,6 +52,11 @@ def told(sender: str, seconds: str, way: str) -> float:
     return float(figures["packets_per_second"])
 
 
+def ratio(figures: list[float], others: list[float]) -> float:
+    """How the figures compare to others of the same rounds: what slows a round down slows both."""
+    return statistics.median(one / other for one, other in zip(figures, others, strict=True))
+
+
 def main(rounds: int = 5, seconds: str = "2") -> int:
     """Measure and print; the exit code."""
     with tempfile.TemporaryDirectory() as folder:
@@ -59,7 +65,8 @@ def main(rounds: int = 5, seconds: str = "2") -> int:
         wanted = {YARDSTICK, *filter(None, WAYS.values())}
         runs = {name: run for name, run in race.items() if name in wanted}
         runs |= {f"passthru --way {way}": partial(told, sender, seconds, way) for way in WAYS}
-        rates = medians(runs, rounds)
+        found = measured(runs, rounds)
+    rates = {name: statistics.median(figures) for name, figures in found.items()}
     for name, rate in rates.items():
         print(f"{name:24} {rate:10,.0f} packets/s   {rate / rates[YARDSTICK]:6.1%} of the {YARDSTICK}")
     print(f"\n{'ratio':40} {'race':>8} {'passthru':>8}")
@@ -69,8 +76,8 @@ def main(rounds: int = 5, seconds: str = "2") -> int:
         ("callback : C loop", "callback", None),
         ("callback : in Rust", "callback", "rust"),
     ):
-        theirs = rates[str(WAYS[one])] / rates[str(WAYS[other]) if other else YARDSTICK]
-        ours = rates[f"passthru --way {one}"] / rates[f"passthru --way {other}" if other else YARDSTICK]
+        theirs = ratio(found[str(WAYS[one])], found[str(WAYS[other]) if other else YARDSTICK])
+        ours = ratio(found[f"passthru --way {one}"], found[f"passthru --way {other}" if other else YARDSTICK])
         agrees = abs(ours / theirs - 1) <= TOLERANCE
         is_good &= agrees
         print(f"{title:40} {theirs:8.2f} {ours:8.2f}   {ours / theirs - 1:+.0%}: {'agrees' if agrees else 'differs'}")

@@ -19,10 +19,15 @@ def enter_namespace() -> None:
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
 
-def medians(runs: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Run each in turn, so many times; the median of each."""
+def measured(runs: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Run each in turn, so many times; the figures of each, by rounds."""
     found: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
             found[name].append(run())
-    return {name: statistics.median(figures) for name, figures in found.items()}
+    return found
+
+
+def medians(runs: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """Run each in turn, so many times; the median of each."""
+    return {name: statistics.median(figures) for name, figures in measured(runs, rounds).items()}

@@ -6,11 +6,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import oxidivert as od
 from oxidivert.cli import _ctl_handles, _flow_screen, _flowtrack, _programs, cli
-from samples import V6, icmp, tcp, udp
+from samples import V6, icmp, pcap, tcp, udp
 
 #: Programs that are the same on every machine.
 PROGRAMS = {
@@ -29,7 +30,9 @@ class Scene:
     handles: int = 1
     #: Ended by Ctrl-C; else the tool ends by itself.
     is_endless: bool = True
-    files: dict[str, str] = field(default_factory=dict)
+    #: A handle is open before.
+    is_about_handles: bool = False
+    files: dict[str, bytes] = field(default_factory=dict)
 
 
 def flows(engine: od.Engine) -> None:
@@ -81,6 +84,18 @@ class StandingClock:
         return 946_684_800 * 1_000_000_000
 
 
+def come_and_go(engine: od.Engine) -> None:
+    """A handle opens and closes."""
+    od.open("udp", priority=-5, flags=od.Flag.SNIFF | od.Flag.FRAGMENTS, backend=engine).close()
+
+
+def dialogue() -> list[bytes]:
+    """A request and its answer."""
+    request, answer = b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n" + b"page " * 20
+    there = {"src": "192.0.2.7", "dst": "10.0.0.1", "src_port": 80, "dst_port": 40001}
+    return [tcp(request), tcp(answer, **there)]
+
+
 def nothing(engine: od.Engine) -> None:
     """Nothing happens."""
 
@@ -89,10 +104,16 @@ SCENES = {
     "flowtrack": Scene(["flowtrack", "--sort", "bytes"], flows, handles=2),
     "flowtrack_full": Scene(["flowtrack", "--sort", "newest"], many_flows, handles=2),
     "netdump": Scene(["netdump"], packets),
+    "netdump_headers": Scene(["netdump", "tcp", "--headers", "--limit", "1", "--quiet"], packets, is_endless=False),
     "netfilter": Scene(["netfilter", "tcp or udp"], packets),
-    "webfilter": Scene(["webfilter", "list.txt"], requests, files={"list.txt": "example.com\n"}),
+    "passthru": Scene(["passthru"], packets),
+    "streamdump": Scene(
+        ["streamdump", "80", "--read", "in.pcap"], nothing, is_endless=False, files={"in.pcap": pcap(dialogue())}
+    ),
+    "webfilter": Scene(["webfilter", "list.txt"], requests, files={"list.txt": b"example.com\n"}),
     "socketdump": Scene(["socketdump"], sockets),
-    "ctl_list": Scene(["ctl", "list"], nothing, handles=0, is_endless=False),
+    "ctl_list": Scene(["ctl", "list"], nothing, is_endless=False, is_about_handles=True),
+    "ctl_watch": Scene(["ctl", "watch"], come_and_go, handles=0, is_about_handles=True),
 }
 
 
@@ -101,29 +122,34 @@ def main(name: str) -> None:
     engine = od.Engine()
     _programs._path = PROGRAMS.get  # type: ignore[assignment]
     _flowtrack.time = _flow_screen.time = StandingClock  # type: ignore[assignment]
-    for path, text in scene.files.items():
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
+    _ctl_handles.Entry.of = staticmethod(of_another(_ctl_handles.Entry.of))  # type: ignore[method-assign]
+    _ctl_handles._clock = lambda: lambda ticks: -12.3456  # type: ignore[assignment]
+    for path, data in scene.files.items():
+        with open(path, "wb") as file:
+            file.write(data)
     watcher = od.open(layer=od.Layer.REFLECT, flags=od.Flag.SNIFF | od.Flag.RECV_ONLY, backend=engine)
 
     def act() -> None:
         for _ in range(scene.handles):
             watcher.recv()
+        # Of those that watch handles nobody is told.
+        time.sleep(0 if scene.handles else 1)
         scene.act(engine)
 
-    if scene.handles:
-        threading.Thread(target=act, daemon=True).start()
+    threading.Thread(target=act, daemon=True).start()
+    with ExitStack() as stack:
+        if scene.is_about_handles:
+            stack.enter_context(od.open("outbound and tcp.DstPort == 80", priority=404, backend=engine))
         sys.exit(cli(*scene.arguments, backend=engine))
-    true_of = _ctl_handles.Entry.of
+
+
+def of_another(true_of: Callable[..., _ctl_handles.Entry]) -> Callable[..., _ctl_handles.Entry]:
+    """What makes each handle that of a process which is the same on every machine."""
 
     def of(event: od.ReflectEvent, version: tuple[int, int]) -> _ctl_handles.Entry:
-        entry = true_of(event, version)
-        return _ctl_handles.Entry(**(vars(entry) | {"process_id": 1001}))
+        return _ctl_handles.Entry(**(vars(true_of(event, version)) | {"process_id": 1001}))
 
-    _ctl_handles.Entry.of = staticmethod(of)  # type: ignore[method-assign]
-    _ctl_handles._clock = lambda: lambda ticks: -12.3456  # type: ignore[assignment]
-    with od.open("outbound and tcp.DstPort == 80", priority=404, backend=engine):
-        sys.exit(cli(*scene.arguments, backend=engine))
+    return of
 
 
 if __name__ == "__main__":

@@ -161,7 +161,7 @@ def test_netfilter_tells_senders_of_datagrams_that_the_port_is_unreachable(serve
             client.recv(1)
         out, err = tool.end()
         assert out.startswith("BLOCK ip.SrcAddr=")
-        assert "1 blocked, 0 resets, 1 unreachables" in err
+        assert "1 blocked, 0 resets, 1 unreachable in" in err
 
 
 @in_namespace
@@ -299,15 +299,18 @@ def test_the_time_ends_a_tool() -> None:
 
 @in_namespace
 def test_a_missing_right_is_one_line_with_advice() -> None:
-    commands = [["netdump"], ["netfilter", "tcp"], ["passthru"], ["streamdump", "80"], ["flowtrack"]]
-    for command in commands:
-        # Still root, who may read Python's own files wherever they lie, but without any right.
-        without_rights = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-m", "oxidivert", *command]
-        done = subprocess.run(without_rights, capture_output=True, text=True, check=False)
-        assert done.returncode == 2
-        assert done.stderr.startswith(f"oxidivert {command[0]}: error: ")
-        assert "CAP_NET_ADMIN" in done.stderr
-        assert done.stderr.count("\n") == 1
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        packets = ["netdump", "netfilter tcp", "passthru", "streamdump 80", f"webfilter {file.name}", "flowtrack"]
+        for command in [*packets, "socketdump", "ctl list", "ctl watch", "ctl kill --yes", "ctl uninstall --yes"]:
+            # Root by name, but without its rights.
+            without = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-m", "oxidivert"]
+            done = subprocess.run([*without, *command.split()], capture_output=True, text=True, check=False)
+            assert (done.returncode, done.stdout) == (2, "")
+            name = " ".join(command.split()[: 2 if command.startswith("ctl") else 1])
+            assert done.stderr.startswith(f"oxidivert {name}: error: ")
+            assert "CAP_NET_ADMIN" in done.stderr
+            assert done.stderr.endswith("; run with administrator or root rights\n")
+            assert done.stderr.count("\n") == 1
 
 
 @in_namespace

@@ -22,7 +22,7 @@ def test_a_blocked_packet_goes_no_further_and_others_do(bench: Bench) -> None:
     assert bytes(passed) == udp(b"passes")
     assert reset.tcp is not None
     assert reset.tcp.rst
-    assert done.err == "1 blocked, 1 resets, 0 unreachables in 0.0 s\n"
+    assert done.err == "1 blocked, 1 reset, 0 unreachables in 0.0 s\n"
 
 
 @pytest.mark.parametrize("outbound", [True, False])

@@ -259,7 +259,7 @@ def test_a_request_in_two_segments_is_blocked_with_the_second(bench: Bench, blac
 def test_each_entry_and_the_opening_are_told(bench: Bench, blacklist: str) -> None:
     done = bench.during(inject(request_segment(HEAD)), "webfilter", blacklist, "--limit", "1")
     assert done.err.splitlines()[:3] == ["ADD example.com/news", "ADD other.org/", "OPENED oxidivert"]
-    assert done.err.splitlines()[3].startswith("1 requests, 1 blocked in ")
+    assert done.err.splitlines()[3].startswith("1 request, 1 blocked in ")
 
 
 def test_the_page_says_that_the_url_is_blocked() -> None:

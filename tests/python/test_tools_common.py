@@ -123,7 +123,10 @@ def test_a_duration_must_make_sense(value: str, capsys: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize(
     "command",
-    [["netfilter", "tcp"], ["passthru"], ["socketdump"], ["flowtrack"], ["ctl", "watch"], ["webfilter", "list.txt"]],
+    [
+        *(["netfilter", "tcp"], ["passthru"], ["passthru", "--way", "rust"], ["socketdump"], ["flowtrack"]),
+        *(["ctl", "watch"], ["webfilter", "list.txt"], ["streamdump", "80"]),
+    ],
 )
 def test_the_time_ends_a_tool_with_0(command: list[str], bench: Bench) -> None:
     started = time.monotonic()
@@ -173,7 +176,7 @@ def interrupt_after(act, seconds: float = 0.5) -> None:
 
 
 @needs_posix
-@pytest.mark.parametrize("way", ["batch", "callback", "loop"])
+@pytest.mark.parametrize("way", ["batch", "callback", "loop", "rust"])
 def test_ctrl_c_ends_with_130_and_all_packets_go_on(way: str, bench: Bench) -> None:
     packets = [tcp(bytes([index])) for index in range(200)]
     interrupt_after(lambda: inject(*packets)(bench.engine))
@@ -209,13 +212,37 @@ def test_ctrl_c_gives_back_what_the_tool_has_not_looked_at(bench: Bench, monkeyp
 
 @needs_posix
 @pytest.mark.parametrize(
-    "command", [["netdump"], ["socketdump"], ["flowtrack"], ["ctl", "watch"], ["webfilter", "list.txt"]]
+    "command",
+    [["netdump"], ["socketdump"], ["flowtrack"], ["ctl", "watch"], ["webfilter", "list.txt"], ["streamdump", "80"]],
 )
 def test_ctrl_c_ends_every_tool_with_its_summary(command: list[str], bench: Bench) -> None:
     interrupt_after(lambda: None, 0.3)
     done = bench.run(*command)
     assert done.code == 130
     assert re.search(r" in \d+\.\d s\n$", done.err)
+
+
+@needs_posix
+def test_a_second_ctrl_c_ends_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from oxidivert.cli import _netfilter
+
+    waits = threading.Event()
+
+    def stuck(*_: object) -> None:
+        waits.set()
+        time.sleep(30)
+
+    monkeypatch.setattr(_netfilter, "_print", stuck)
+    packets = [udp(bytes([index])) for index in range(20)]
+    interrupt_after(lambda: inject(*packets)(bench.engine), 0.3)
+    threading.Timer(1.5, os.kill, [os.getpid(), signal.SIGINT]).start()
+    started = time.monotonic()
+    done = bench.run("netfilter", "udp", "--silent")
+    assert waits.is_set()
+    assert 1 < time.monotonic() - started < 5
+    assert (done.code, done.err) == (130, "oxidivert netfilter: interrupted\n")
+    # What was looked at is lost with the tool; all else goes on.
+    assert [bytes(packet) for packet in bench.engine.delivered] == packets[1:]
 
 
 @needs_posix

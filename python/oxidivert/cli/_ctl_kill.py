@@ -58,8 +58,9 @@ def kill(session: Session, filter: str) -> list[Entry] | None:
         session.summary = {"handles": 0, "left": 0}
         return []
     printer = Printer(session)
-    if not session.options.yes:
-        _ask(session, printer, entries)
+    if not session.options.yes and not _is_meant(session, printer, entries):
+        session.note("nothing was done")
+        return entries
     doomed = {entry.process_id for entry in entries}
     # Shown first: of a process that has ended nothing is to be learnt.
     for entry in entries:
@@ -71,13 +72,12 @@ def kill(session: Session, filter: str) -> list[Entry] | None:
     return left
 
 
-def _ask(session: Session, printer: Printer, entries: list[Entry]) -> None:
+def _is_meant(session: Session, printer: Printer, entries: list[Entry]) -> bool:
     if not sys.stdin.isatty():
         raise CommandError("there is no terminal to ask on; add --yes to end these programs without a question")
     for entry in entries:
         printer.show("OPEN", entry)
-    if not session.ask("end these programs?"):
-        raise CommandError("nothing was done")
+    return session.ask("end these programs?")
 
 
 def _end(session: Session, pid: int) -> None:

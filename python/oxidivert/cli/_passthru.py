@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from contextlib import ExitStack
 from itertools import cycle, islice
 
 import oxidivert as od
@@ -23,10 +24,10 @@ _LOOK_SECONDS = 0.01
 SUMMARY = "Divert the packets that match and send them on unchanged: what diverting costs."
 
 _ACCOUNT = """\
-Ways: "batch" takes and sends batches (the fastest through Python), "columns" too and finds the packets to edit by
-numpy, "callback" calls a function for each packet from a loop in Rust, "loop" is a plain for loop, and "rust" is that
-without Python. Their rates over one capture are the costs of each. The figures go to stdout. Live, seconds are those
-from the first packet to the last. With several workers packets may be reordered, with "callback" only between flows.
+Ways: "batch" takes and sends batches and chooses packets by a filter, "columns" by a column, "callback" calls a
+function for each packet from a loop in Rust, "loop" is a plain for loop, and "rust" is the loop without Python.
+Their rates over one capture are the costs of each. The figures go to stdout. Live, seconds are those from the first
+packet to the last. With several workers packets may be reordered, with "callback" only between flows.
 """
 
 
@@ -39,8 +40,8 @@ def parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--preload",
         action="store_true",
-        help="with --read: have the packets in the queue of an engine first, repeated until it is full, so that the"
-        " figures are without what reading takes; what is sent is dropped",
+        help="with --read: have the packets in the queue of an engine first, repeated until it is full (16384, or"
+        " --queue-length), so that the figures are without what reading takes; what is sent is dropped",
     )
     parser.add_argument(
         "--rounds",
@@ -59,7 +60,13 @@ def parser(prog: str) -> argparse.ArgumentParser:
         help="set the TTL or hop limit of each packet, to see what an edit costs",
     )
     parser.add_argument(
-        "--port", metavar="N", type=bounded(1, 65535), help="with --ttl: only of packets to this port, TCP or UDP"
+        "--port",
+        metavar="N",
+        type=_port,
+        help="with --ttl or --only: look at ports, TCP's and UDP's, and take packets to this one, or to any",
+    )
+    parser.add_argument(
+        "--only", action="store_true", help="with --port: let only these packets go on, drop the others"
     )
     parser.add_argument(
         "--queue-length",
@@ -70,42 +77,51 @@ def parser(prog: str) -> argparse.ArgumentParser:
     return parser
 
 
+def _port(text: str) -> int:
+    """A port; 0 for any."""
+    return 0 if text == "any" else bounded(1, 65535)(text)
+
+
 def execute(options: argparse.Namespace) -> int:
     """Runs the command."""
     check(options)
     packets = _preloaded(options) if options.preload else []
-    fastest: dict[str, object] = {}
-    for _ in range(options.rounds):
-        with Session(options) as session:
-            figures = _measured(session, packets)
-        if session.code:
-            break
-        if not fastest or figures["seconds"] < fastest["seconds"]:  # type: ignore[operator]
-            fastest = figures
-    _print(options, fastest or figures)
+    with Session(options) as session:
+        seconds, figures = _measured(session, packets)
+        for _ in range(1, options.rounds):
+            again, others = _measured(session, packets)
+            if session.stopping.is_set():
+                break
+            if again < seconds:
+                seconds, figures = again, others
+    _print(options, figures)
     return session.code
 
 
-def _measured(session: Session, packets: list[od.Packet]) -> dict[str, object]:
-    """Sends packets on until there are no more or the session ends; the figures."""
+def _measured(session: Session, packets: list[od.Packet]) -> tuple[float, dict[str, object]]:
+    """Sends packets on until there are no more or the session ends; how long that took, and all figures."""
     options = session.options
-    handle = session.open(options.filter)
-    if options.queue_length is not None:
-        handle.queue_length = options.queue_length
-    if options.preload:
-        _queue(session, handle, packets)
-    session.show_rates(handle)
-    turns = Turns()
-    work = WAYS[options.way](session, handle, turns)
-    if session.is_live and not options.preload:
-        with Meter(handle) as meter:
+    with ExitStack() as stack:
+        handle = stack.enter_context(session.open(options.filter))
+        turns = Turns()
+        work = WAYS[options.way](session, handle, turns)
+        if options.preload:
+            # Below it, for what an engine records of deliveries would cost more than all else.
+            stack.enter_context(session.open("true", flags=od.Flag.DROP, priority=-30000))
+            _queue(options, handle, packets)
+        elif options.queue_length is not None:
+            handle.queue_length = options.queue_length
+        session.show_rates(handle)
+        if session.is_live and not options.preload:
+            with Meter(handle) as meter:
+                work()
+            seconds = meter.seconds
+        else:
+            started = time.perf_counter()
             work()
-        seconds = meter.seconds
-    else:
-        started = time.perf_counter()
-        work()
-        seconds = time.perf_counter() - started
-    return _figures(options, handle.stats, turns.count, seconds)
+            # That there are no more packets takes time to tell, but none of theirs.
+            seconds = (turns.ended or time.perf_counter()) - started
+        return seconds, _figures(options, handle.stats, turns.count, seconds)
 
 
 def _figures(options: argparse.Namespace, stats: od.Statistics, turns: int, seconds: float) -> dict[str, object]:
@@ -135,12 +151,11 @@ def _preloaded(options: argparse.Namespace) -> list[od.Packet]:
     return packets
 
 
-def _queue(session: Session, handle: od.Handle[od.Packet], packets: list[od.Packet]) -> None:
+def _queue(options: argparse.Namespace, handle: od.Handle[od.Packet], packets: list[od.Packet]) -> None:
     """Has the packets wait for the handle, again and again until its queue is full, and nothing come after them."""
-    engine: od.Engine = session.options.backend
-    # What an engine records of deliveries would cost more than all else.
-    session.open("true", flags=od.Flag.DROP, priority=-30000)
+    engine: od.Engine = options.backend
     handle.queue_length, handle.queue_time, handle.queue_size = length, _, size = QUEUE_MAX
+    length = options.queue_length or length
     for packet in islice(cycle(packets), length):
         size -= len(packet) + _OVERHEAD
         if size < 0:

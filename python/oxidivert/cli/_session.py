@@ -264,6 +264,9 @@ class Session:
         try:
             print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
             return sys.stdin.readline().strip().lower() in ("y", "yes")
+        except KeyboardInterrupt:
+            print(file=sys.stderr)
+            raise
         finally:
             self._is_asking = False
 
@@ -293,7 +296,7 @@ class Session:
         if self.options.json:
             print(json.dumps({"type": "summary", **facts, "seconds": round(seconds, 3)}), file=sys.stderr)
             return
-        told = ", ".join(f"{_number(value)} {name.replace('_', ' ')}" for name, value in facts.items())
+        told = ", ".join(f"{_number(value)} {_counted(name, value)}" for name, value in facts.items())
         print(f"{told} in {seconds:.1f} s", file=sys.stderr)
 
     # Signals
@@ -334,6 +337,13 @@ def _rates_of(handle: od.Handle[Any]) -> Callable[[], str]:
 
 def _number(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _counted(name: str, value: object) -> str:
+    """The name of what is counted, in the singular for one."""
+    if value == 1:
+        name = name.removesuffix("es") if name.endswith("sses") else name.removesuffix("s")
+    return name.replace("_", " ")
 
 
 def _seconds(text: str) -> float:
