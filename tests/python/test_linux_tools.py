@@ -277,7 +277,9 @@ def test_socketdump_refuses_connections() -> None:
         block = ("socketdump", "--block", "event == CONNECT and remotePort == 80", "--json")
         with running(*block, wait=False) as tool:
             time.sleep(1)
-            assert curl("http://10.9.0.2/").returncode == CURL_REFUSED
+            # It tries again after a second, so that it is there while the tool looks for its name.
+            patience = ("--retry", "1", "--retry-delay", "1", "--retry-all-errors")
+            assert curl("http://10.9.0.2/", *patience).returncode == CURL_REFUSED
             time.sleep(0.3)
             out, _ = tool.end()
         shown = objects(out)[0]
