@@ -79,7 +79,7 @@ pub use column::{
     Column, ColumnData, ColumnError, ColumnErrorKind, ColumnRelation, ColumnSource, ColumnValue, WriteFault,
 };
 #[cfg(target_os = "linux")]
-pub(crate) use ebpf::{Arithmetic, Assembler, CodeLabel, EventPlaces, Relation};
+pub(crate) use ebpf::{Arithmetic, Assembler, CodeLabel, Deed, EventPlaces, Matched, Relation};
 pub use ebpf::{Ebpf, OfInterface, Vantage};
 pub use error::{BadToken, Error, ErrorKind, Expected, Limit, ObjectFault};
 pub use evaluate::{EvaluateError, EvaluateErrorKind};

@@ -47,6 +47,13 @@ with od.open(f"udp.DstPort == {port}", backend="nfqueue", flags=od.Flag.DROP):
         found["dropped"] = bound.recv(10) is None
     except TimeoutError:
         found["dropped"] = True
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    with od.open(f"udp.DstPort == {port}", backend="nfqueue", flags=od.Flag.SNIFF) as handle:
+        for number in range(200):
+            out.sendto(bytes([number]), ("127.0.0.1", port if number % 2 else 1))
+        copies = [handle.recv(2) for _ in range(100)]
+        found["copied"] = [packet.payload[0] for packet in copies if packet] == list(range(1, 200, 2))
 for layer in ("FLOW", "SOCKET", "REFLECT"):
     try:
         od.open("true", layer=od.Layer[layer], flags=od.Flag.SNIFF | od.Flag.RECV_ONLY, backend="nfqueue").close()
@@ -76,6 +83,7 @@ def test_without_programs_everything_is_matched_here() -> None:
     assert answer["unmatched"]
     assert answer["new"] is True
     assert answer["dropped"]
+    assert answer["copied"]
     assert "CAP_BPF" in str(answer["warned"])
     assert "CAP_BPF" in str(answer["FLOW"])
     assert str(answer["SOCKET"]).startswith("[ERROR_ACCESS_DENIED 5]")
@@ -95,6 +103,7 @@ def test_with_all_rights_nothing_is_warned_of() -> None:
     assert answer["sent on"]
     assert not answer["unmatched"]
     assert answer["warned"] == []
+    assert answer["copied"]
     assert (answer["FLOW"], answer["SOCKET"], answer["REFLECT"]) == ("opens", "opens", "opens")
 
 

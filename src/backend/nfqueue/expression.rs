@@ -44,6 +44,10 @@ pub(super) enum Expression {
     Log { group: u16, threshold: u16 },
     /// The same by way of the older tables' target.
     LogTarget { group: u16, threshold: u16 },
+    /// Marks the packet with the interface that it leaves by, until [`Self::RestoreMark`].
+    MarkInterfaceOut,
+    /// Gives the packet the mark back that it had.
+    RestoreMark,
     /// Ends the chain; the packet goes on.
     Accept,
     /// Ends the packet.
@@ -54,6 +58,8 @@ pub(super) enum Expression {
 
 /// Register 1, where numbers lie between the parts of a rule.
 const REGISTER: u32 = 1;
+/// Register 2, where a number stays until the rule's end.
+const KEPT: u32 = 2;
 /// Verdicts.
 const DROP: u32 = 0;
 pub(super) const ACCEPT: u32 = 1;
@@ -128,10 +134,7 @@ impl Expression {
             }
             Self::SetPriority(priority) => {
                 number(writer, &priority.to_ne_bytes());
-                wrap(writer, "meta", |writer| {
-                    writer.put_u32(2, Meta::Priority as u32);
-                    writer.put_u32(3, REGISTER);
-                });
+                set(writer, Meta::Priority, REGISTER);
             }
             Self::Reassembly => {
                 number(writer, &[0; 2]);
@@ -172,6 +175,12 @@ impl Expression {
                 info.resize(LOG_INFO_LEN, 0);
                 older(writer, "target", "NFLOG", 0, &info);
             }
+            Self::MarkInterfaceOut => {
+                load_into(writer, KEPT, Meta::Mark);
+                load(writer, Meta::InterfaceOut);
+                set(writer, Meta::Mark, REGISTER);
+            }
+            Self::RestoreMark => set(writer, Meta::Mark, KEPT),
             Self::Accept => verdict(writer, ACCEPT),
             Self::Drop => verdict(writer, DROP),
             Self::NoTrack => wrap(writer, "notrack", |_| {}),
@@ -195,9 +204,21 @@ fn data(writer: &mut Writer, kind: u16, value: &[u8]) {
 }
 
 fn load(writer: &mut Writer, meta: Meta) {
+    load_into(writer, REGISTER, meta);
+}
+
+fn load_into(writer: &mut Writer, register: u32, meta: Meta) {
     wrap(writer, "meta", |writer| {
-        writer.put_u32(1, REGISTER);
+        writer.put_u32(1, register);
         writer.put_u32(2, meta as u32);
+    });
+}
+
+/// A register's number into what the packet carries.
+fn set(writer: &mut Writer, meta: Meta, register: u32) {
+    wrap(writer, "meta", |writer| {
+        writer.put_u32(2, meta as u32);
+        writer.put_u32(3, register);
     });
 }
 

@@ -13,6 +13,7 @@
 mod arrival;
 mod backlog;
 mod carrier;
+mod copies;
 mod events;
 mod expression;
 mod fault;

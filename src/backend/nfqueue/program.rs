@@ -2,9 +2,11 @@
 //!
 //! Source: `linux/bpf.h`. The kernel verifies a program before it takes it, and keeps it as long as a rule asks it.
 use super::arrival::LOOPBACK;
+use super::copies::{self, Copies};
+use super::nft::Hook;
 use super::sys::Descriptor;
 use super::sys_bpf;
-use crate::filter::{Ebpf, Filter, OfInterface, Vantage};
+use crate::filter::{Assembler, Deed, Ebpf, Filter, Matched, OfInterface, Vantage};
 use std::io::Result;
 
 /// A program for the packets of one hook, or for some of them.
@@ -20,6 +22,9 @@ pub(super) struct Program {
 pub(super) enum Question {
     /// Programs; none, if nothing matches.
     Programs { programs: Vec<Program>, is_exact: bool },
+    /// Programs that copy what matches themselves, and accept everything. `inside` is for what stays within this host, and comes
+    /// first; it accepts all but what may be a carrier.
+    Copying { inside: Option<Program>, programs: Vec<Program> },
     /// Nothing: the kernel does not take programs.
     None,
 }
@@ -31,25 +36,57 @@ impl Question {
     }
 }
 
-/// The programs of a filter for one side of the stack.
-pub(super) fn question(filter: &Filter, outbound: bool, loopback: Option<bool>) -> Result<Question> {
-    let one = |loopback| filter.ebpf(Vantage::new(outbound, loopback));
-    let Some(whole) = one(loopback) else { return Ok(Question::None) };
-    if whole.is_empty() {
-        return Ok(Question::Programs { programs: Vec::new(), is_exact: true });
+/// Where a hook's packets are seen from.
+const fn vantage(hook: Hook) -> Vantage {
+    match hook {
+        Hook::Output => Vantage::new(true, None),
+        Hook::Forward => Vantage::new(true, Some(false)),
+        Hook::Input | Hook::Prerouting => Vantage::new(false, Some(false)),
     }
-    let by_interface = || filter.ebpf_by_interface(Vantage::new(outbound, loopback), LOOPBACK);
+}
+
+/// The programs of a filter for one hook.
+pub(super) fn question(filter: &Filter, hook: Hook) -> Result<Question> {
+    let found = programs(filter, vantage(hook), None)?;
+    Ok(found.map_or(Question::None, |(programs, is_exact)| Question::Programs { programs, is_exact }))
+}
+
+/// The programs of a filter for one hook that copy what matches.
+pub(super) fn copying(filter: &Filter, hook: Hook, copies: &Copies) -> Result<Question> {
+    let vantage = vantage(hook);
+    let then = |code: &mut Assembler, matched: &Matched| copies.write(code, matched, hook, false);
+    let deed = Deed { first: &|_| {}, then: &then };
+    let Some((programs, _)) = programs(filter, vantage, Some(&deed))? else { return Ok(Question::None) };
+    let mut inside = None;
+    if vantage.loopback.is_none() {
+        let then = |code: &mut Assembler, matched: &Matched| copies.write(code, matched, hook, true);
+        let deed = Deed { first: &copies::write_first, then: &then };
+        let vantage = Vantage { loopback: Some(true), interface: Some(LOOPBACK), ..vantage };
+        let program = filter.ebpf_with(vantage, Some(&deed)).filter(|program| !program.is_empty());
+        let descriptor = program.map(|program| load(&program)).transpose()?;
+        inside = descriptor.map(|descriptor| Program { interfaces: vec![(LOOPBACK, true)], descriptor });
+    }
+    Ok(Question::Copying { inside, programs })
+}
+
+/// Loads the programs of a filter, and tells whether they are exact; `None` if there can be none.
+fn programs(filter: &Filter, vantage: Vantage, deed: Option<&Deed<'_>>) -> Result<Option<(Vec<Program>, bool)>> {
+    let one = |loopback| filter.ebpf_with(Vantage { loopback, ..vantage }, deed);
+    let Some(whole) = one(vantage.loopback) else { return Ok(None) };
+    if whole.is_empty() {
+        return Ok(Some((Vec::new(), true)));
+    }
     if !whole.is_exact()
-        && let Some(of_interfaces) = by_interface()
+        && let Some(of_interfaces) = filter.ebpf_by_interface_with(vantage, LOOPBACK, deed)
     {
         let mut programs = Vec::new();
         for OfInterface { interfaces, program } in of_interfaces {
             programs.push(Program { interfaces, descriptor: load(&program)? });
         }
-        return Ok(Question::Programs { programs, is_exact: true });
+        return Ok(Some((programs, true)));
     }
     // What depends on whether packets stay within this host is asked of both kinds apart.
-    if loopback.is_none()
+    if vantage.loopback.is_none()
         && !whole.is_exact()
         && let (Some(inside), Some(outside)) = (one(Some(true)), one(Some(false)))
         && (inside.is_exact() || outside.is_exact())
@@ -60,10 +97,10 @@ pub(super) fn question(filter: &Filter, outbound: bool, loopback: Option<bool>) 
                 programs.push(Program { interfaces: vec![(LOOPBACK, is_inside)], descriptor: load(program)? });
             }
         }
-        return Ok(Question::Programs { programs, is_exact: inside.is_exact() && outside.is_exact() });
+        return Ok(Some((programs, inside.is_exact() && outside.is_exact())));
     }
     let program = Program { interfaces: Vec::new(), descriptor: load(&whole)? };
-    Ok(Question::Programs { programs: vec![program], is_exact: whole.is_exact() })
+    Ok(Some((vec![program], whole.is_exact())))
 }
 
 fn load(program: &Ebpf) -> Result<Descriptor> {

@@ -8,6 +8,7 @@ use super::sys::Descriptor;
 use super::sys_bpf;
 use std::io::{Error, Result};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 const BUSY: u32 = 1 << 31;
@@ -20,7 +21,7 @@ const RING: u32 = 27;
 /// A ring buffer.
 #[derive(Debug)]
 pub(super) struct Ring {
-    pub(super) descriptor: Descriptor,
+    pub(super) descriptor: Arc<Descriptor>,
     reader: Mapping,
     writer: Mapping,
     page: usize,
@@ -65,6 +66,18 @@ impl Mapping {
         Some(unsafe { place.cast::<AtomicU32>().as_ref() })
     }
 
+    /// So many bytes at an offset.
+    fn bytes(&self, offset: usize, len: usize) -> Option<&[u8]> {
+        if offset.checked_add(len).is_none_or(|end| end > self.len) {
+            return None;
+        }
+        // SAFETY: the offset lies within the mapping.
+        let place = unsafe { self.start.add(offset) };
+        // SAFETY: so does the end; the kernel writes no record again that the reader's position has not passed, and positions
+        // are only told by whoever no longer looks at the bytes.
+        Some(unsafe { std::slice::from_raw_parts(place.as_ptr(), len) })
+    }
+
     fn copy(&self, offset: usize, into: &mut [u8]) {
         if offset + into.len() > self.len {
             return;
@@ -83,10 +96,13 @@ impl Drop for Mapping {
     }
 }
 
+/// Behind so many bytes that were read the kernel is told, so that it has room again.
+const TELL_AFTER: u64 = 1 << 16;
+
 impl Ring {
     /// A ring of so many bytes, a power of two.
     pub(super) fn new(len: usize) -> Result<Self> {
-        let descriptor = sys_bpf::make_map(RING, 0, 0, len as u32)?;
+        let descriptor = Arc::new(sys_bpf::make_map(RING, 0, 0, len as u32)?);
         // SAFETY: the argument is a number.
         let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
         let reader = Mapping::new(&descriptor, page, libc::PROT_READ | libc::PROT_WRITE, 0)?;
@@ -111,6 +127,37 @@ impl Ring {
             }
             position += ((len + HEADER_LEN + 7) & !7) as u64;
             self.reader.position().store(position, Ordering::Release);
+        }
+    }
+
+    /// Has the records visited that are there now, each as it lies in the ring, until `visit` says that it is enough. The
+    /// kernel is told seldom, since it wakes whoever waits for the record at the position that it was told last.
+    pub(super) fn visit(&mut self, mut visit: impl FnMut(&[u8]) -> bool) {
+        let mut position = self.reader.position().load(Ordering::Relaxed);
+        let end = self.writer.position().load(Ordering::Acquire);
+        let mut told = position;
+        let mut wants_more = true;
+        while wants_more && position < end {
+            let start = self.page + (position as usize & (self.len - 1));
+            let Some(header) = self.writer.word(start).map(|word| word.load(Ordering::Acquire)) else { break };
+            if header & BUSY != 0 {
+                break;
+            }
+            let len = (header & !GIVEN_UP) as usize;
+            if header & GIVEN_UP == 0
+                && let Some(record) = self.writer.bytes(start + HEADER_LEN, len)
+            {
+                wants_more = visit(record);
+            }
+            position += ((len + HEADER_LEN + 7) & !7) as u64;
+            if position - told >= TELL_AFTER {
+                self.reader.position().store(position, Ordering::Release);
+                told = position;
+            }
+        }
+        if position != told {
+            // In one order with the next look at the writer's position, so that no record is missed by both sides.
+            self.reader.position().store(position, Ordering::SeqCst);
         }
     }
 }

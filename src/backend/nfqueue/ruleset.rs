@@ -1,10 +1,11 @@
 //! A handle's place in nftables: its table, which chains stand at which hooks, and what their rules are.
 use super::arrival::LOOPBACK;
 use super::carrier;
+use super::copies::Copies;
 use super::expression::{Expression, Meta};
 use super::log;
 use super::nft::{Hook, Transaction, counted};
-use super::program::{Question, question};
+use super::program::{Program, Question, copying, question};
 use super::registry::{FILTER_CHAIN, Identity, PREFIX, describe};
 use super::sys::{self, Descriptor};
 use crate::address::{Flags, Layer};
@@ -86,16 +87,13 @@ pub(super) struct Questions {
 }
 
 impl Questions {
-    /// Loads a filter's programs.
-    pub(super) fn load(filter: &Filter, layer: Layer, flags: Flags) -> Self {
+    /// Loads a filter's programs; with `copies` those that copy what matches, as far as the kernel takes them.
+    pub(super) fn load(filter: &Filter, layer: Layer, flags: Flags, copies: Option<&Copies>) -> Self {
         let mut questions = Self::default();
         for (hook, _) in hooks(layer, flags) {
-            let (outbound, loopback) = match hook {
-                Hook::Output => (true, None),
-                Hook::Forward => (true, Some(false)),
-                Hook::Input | Hook::Prerouting => (false, Some(false)),
-            };
-            let question = question(filter, outbound, loopback).unwrap_or_else(|error| {
+            let copying = copies.and_then(|copies| copying(filter, *hook, copies).ok());
+            let copying = copying.filter(|question| !matches!(question, Question::None));
+            let question = copying.map_or_else(|| question(filter, *hook), Ok).unwrap_or_else(|error| {
                 questions.obstacle = Some(error.to_string());
                 Question::None
             });
@@ -113,6 +111,11 @@ impl Questions {
     /// Whether only what matches is handed over.
     pub(super) fn are_exact(&self) -> bool {
         self.of_hooks.iter().all(Question::is_exact)
+    }
+
+    /// Whether programs copy what matches, and nothing else does.
+    pub(super) fn copy(&self) -> bool {
+        self.of_hooks.iter().all(|question| matches!(question, Question::Copying { .. }))
     }
 
     /// Whether there are programs at all.
@@ -152,6 +155,11 @@ const fn takes_fragments(layer: Layer, flags: Flags) -> bool {
 fn place(hook: Hook, priority: i16) -> i32 {
     let base = if hook == Hook::Prerouting { BEFORE_REASSEMBLY } else { 0 };
     base - i32::from(priority)
+}
+
+/// The question to a program.
+fn asked(program: &Program) -> Expression {
+    Expression::Program(program.descriptor.raw())
 }
 
 /// Whether rights are missing, which no other rules help against.
@@ -223,18 +231,29 @@ impl Ruleset {
     ) {
         let queue = if way & QUEUE_EXPRESSION != 0 { Expression::Queue } else { Expression::QueueTarget };
         let equal = |meta, mask, value| Expression::Compare { meta, mask, value, equal: true };
+        let is_inbound = matches!(hook, Hook::Input | Hook::Prerouting);
+        let meta = if is_inbound { Meta::InterfaceIn } else { Meta::InterfaceOut };
+        let compare =
+            |(value, equal): &(u32, bool)| Expression::Compare { meta, mask: u32::MAX, value: *value, equal: *equal };
+        let place = |program: &Program| program.interfaces.iter().map(compare).collect::<Vec<_>>().into_iter();
+        let asks = |program: &Program| place(program).chain([asked(program)]);
+        if is_inbound {
+            // What comes from this host itself was seen when it went out.
+            let is_inside = equal(Meta::InterfaceIn, u32::MAX, LOOPBACK);
+            transaction.new_rule(chain, &[is_inside, Expression::Accept], &[]);
+        }
+        if mode == Mode::Copy
+            && let Some(Question::Copying { inside: Some(program), .. }) = question
+        {
+            let rule: Vec<_> = asks(program).chain([Expression::Accept]).collect();
+            transaction.new_rule(chain, &rule, &[]);
+        }
         // Carriers stop at the handle that sent them, and are no packets to any other.
         let is_own = equal(Meta::Mark, u32::MAX, carrier::mark(self.number));
         let is_any = equal(Meta::Mark, carrier::MASK, carrier::mark(0));
         let protocol = Expression::Protocol(carrier::PROTOCOL);
         transaction.new_rule(chain, &[is_own, protocol, queue(self.number)], &[]);
         transaction.new_rule(chain, &[is_any, protocol, Expression::Accept], &[]);
-        let is_inbound = matches!(hook, Hook::Input | Hook::Prerouting);
-        if is_inbound {
-            // What comes from this host itself was seen when it went out.
-            let is_inside = equal(Meta::InterfaceIn, u32::MAX, LOOPBACK);
-            transaction.new_rule(chain, &[is_inside, Expression::Accept], &[]);
-        }
         if hook == Hook::Input && self.takes_fragments {
             let was_fragments = equal(Meta::Priority, u32::MAX, FRAGMENT_TAG);
             transaction.new_rule(chain, &[was_fragments, Expression::Accept], &[]);
@@ -263,17 +282,17 @@ impl Ruleset {
         };
         match question {
             Some(Question::Programs { programs, .. }) => {
-                let meta = if is_inbound { Meta::InterfaceIn } else { Meta::InterfaceOut };
                 for program in programs {
-                    let compare = |(value, equal): &(u32, bool)| Expression::Compare {
-                        meta,
-                        mask: u32::MAX,
-                        value: *value,
-                        equal: *equal,
-                    };
-                    let place = program.interfaces.iter().map(compare);
-                    let asks = Expression::Program(program.descriptor.raw());
-                    let rule: Vec<_> = place.chain([asks]).chain(deeds.iter().copied()).collect();
+                    let rule: Vec<_> = asks(program).chain(deeds.iter().copied()).collect();
+                    transaction.new_rule(chain, &rule, &[]);
+                }
+            }
+            Some(Question::Copying { programs, .. }) => {
+                for program in programs {
+                    // The program learns from the mark where a packet leaves, and the packet keeps the mark that it had.
+                    let told = (!is_inbound).then_some(Expression::MarkInterfaceOut);
+                    let kept = (!is_inbound).then_some(Expression::RestoreMark);
+                    let rule: Vec<_> = place(program).chain(told).chain([asked(program)]).chain(kept).collect();
                     transaction.new_rule(chain, &rule, &[]);
                 }
             }

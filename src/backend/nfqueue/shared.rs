@@ -4,6 +4,7 @@
 //! put into the backlog, or by a counter that has one event for each waiter.
 use super::super::{Error, ErrorCode, OpenOptions, Received, Statistics, Wait, Warning};
 use super::carrier::Carriers;
+use super::copies::Copies;
 use super::fault::fault;
 use super::guard::Guard;
 use super::log::Log;
@@ -50,6 +51,8 @@ pub(super) struct Shared {
     state: Mutex<State>,
     /// Where copies come from, of a handle that only looks on.
     log: Option<Log>,
+    /// Where they come from if the kernel's programs make them.
+    copies: Option<Copies>,
     waits: Mutex<Waits>,
     /// Packets that the program let go and that the kernel still keeps.
     released: Mutex<Vec<Token>>,
@@ -67,11 +70,11 @@ struct Waits {
 }
 
 /// What a handle does with packets, and what the kernel asks of them.
-fn plan(filter: &Filter, layer: Layer, flags: Flags) -> (Mode, Questions) {
+fn plan(filter: &Filter, layer: Layer, flags: Flags, copies: Option<&Copies>) -> (Mode, Questions) {
     if flags.has(Flags::SEND_ONLY) {
         return (Mode::Pass, Questions::default());
     }
-    let questions = Questions::load(filter, layer, flags);
+    let questions = Questions::load(filter, layer, flags, copies);
     (mode(flags, &questions), questions)
 }
 
@@ -103,10 +106,13 @@ impl Shared {
         let log = log.map_err(|error| fault("listening to the packet log", error))?;
         let counter = |each| sys::event_counter(each).map_err(|error| fault("making an event counter", error));
         let (woken, ready, ended) = (counter(true)?, counter(false)?, counter(false)?);
+        // Without the rights for programs, or the memory, copies come by the log.
+        let copies = if is_copying { Copies::open().ok() } else { None };
         let source = log.as_ref().map_or(&queue.socket, |log| &log.socket);
-        let gathered = sys::gather(&[source, &ready]).map_err(|error| fault("gathering descriptors", error))?;
+        let sources: Vec<_> = copies.iter().map(|copies| &*copies.descriptor).chain([source, &ready]).collect();
+        let gathered = sys::gather(&sources).map_err(|error| fault("gathering descriptors", error))?;
         let state = Mutex::new(State::new(options, &queue));
-        let (mode_at_first, mut questions) = plan(&options.filter, layer, flags);
+        let (mode_at_first, mut questions) = plan(&options.filter, layer, flags, copies.as_ref());
         // Last, since packets are taken from here on.
         let ruleset = Ruleset::open(options, queue.number, mode_at_first, &mut questions, ticker.now())
             .map_err(|error| fault("adding rules to nftables", error))?;
@@ -129,6 +135,7 @@ impl Shared {
             ended,
             state,
             log,
+            copies,
             waits: Mutex::default(),
             released: Mutex::default(),
             is_eager: AtomicBool::new(false),
@@ -193,7 +200,7 @@ impl Shared {
 
     /// Where packets come from.
     pub(super) const fn source(&self) -> Source<'_> {
-        Source { queue: &self.queue, log: self.log.as_ref() }
+        Source { queue: &self.queue, log: self.log.as_ref(), copies: self.copies.as_ref() }
     }
 
     /// Whether the keeper is to go on.
@@ -227,6 +234,9 @@ impl Shared {
 
     /// Remembers what the kernel does not do by itself.
     fn note_plan(&self, questions: &Questions) {
+        if let Some(copies) = &self.copies {
+            copies.set_partial(!questions.copy());
+        }
         let captures = !self.flags.has(Flags::SEND_ONLY) && !self.flags.has(Flags::SNIFF);
         self.is_eager.store(captures && !questions.are_exact(), Ordering::Relaxed);
         if let Some(obstacle) = &questions.obstacle {
@@ -273,7 +283,12 @@ impl Shared {
             waits.wakes
         };
         let source = self.log.as_ref().map_or(&self.queue.socket, |log| &log.socket);
-        let outcome = sys::wait_readable(&[source, &self.woken, &self.ready], time);
+        let own = [source, &self.woken, &self.ready];
+        let waits: Vec<_> = own.into_iter().chain(self.copies.iter().map(|copies| &*copies.descriptor)).collect();
+        let outcome = sys::wait_readable(&waits, time);
+        if let Some(copies) = &self.copies {
+            copies.let_gather(&self.woken);
+        }
         let mut waits = self.waits();
         waits.waiting -= 1;
         let was_woken = waits.wakes != wakes;
@@ -344,8 +359,7 @@ impl Shared {
         std::thread::sleep(CLOSE_PAUSE);
         let mut state = self.state();
         state.give_back(self.source(), self.ticker.now())?;
-        let (full, unread) = losses(self.queue.number);
-        state.statistics.overflowed += full + unread;
+        state.statistics.overflowed += self.lost();
         state.carriers = Carriers::default();
         if let Some(log) = &self.log {
             log.release()?;
@@ -355,12 +369,17 @@ impl Shared {
         self.queue.release()
     }
 
+    /// How many packets the kernel had no room for.
+    fn lost(&self) -> u64 {
+        let (full, unread) = losses(self.queue.number);
+        full + unread + self.copies.as_ref().map_or(0, Copies::lost)
+    }
+
     pub(super) fn statistics(&self) -> Statistics {
         let state = self.state();
         let mut statistics = state.statistics;
         if !state.is_closed && !self.ruleset.is_foreign() {
-            let (full, unread) = losses(self.queue.number);
-            statistics.overflowed += full + unread;
+            statistics.overflowed += self.lost();
             statistics.dropped += self.ruleset.dropped();
         }
         statistics
@@ -377,7 +396,7 @@ impl Shared {
             if needs_reassembly(&filter, self.layer) && !self.has_reassembly.swap(true, Ordering::Relaxed) {
                 self.ruleset.add(&[Extra::Reassembly]);
             }
-            let mut questions = Questions::load(&filter, self.layer, self.flags);
+            let mut questions = Questions::load(&filter, self.layer, self.flags, self.copies.as_ref());
             // What was taken by the old filter stays; what comes is asked by the new one.
             state.take(self.source(), None, self.ticker.now()).map_err(failed)?;
             state.statistics.dropped += self.ruleset.dropped();

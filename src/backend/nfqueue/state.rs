@@ -2,6 +2,7 @@
 use super::arrival::{Arrival, arrival};
 use super::backlog::Backlog;
 use super::carrier::{Arrived, Carriers};
+use super::copies::Copies;
 use super::giving::{is_gone, note_held, note_loss};
 use super::held::Held;
 use super::log::{Log, copy};
@@ -31,6 +32,7 @@ const LOOK_AGAIN: i64 = 50_000;
 pub(super) struct Source<'a> {
     pub(super) queue: &'a Queue,
     pub(super) log: Option<&'a Log>,
+    pub(super) copies: Option<&'a Copies>,
 }
 
 /// What is done with a message: the state, the message, and the program's batch with its length at the end.
@@ -142,8 +144,11 @@ impl State {
 
     /// Takes what the kernel has, directly to the program's batch while nothing older waits, else to the backlog.
     pub(super) fn take(&mut self, source: Source<'_>, mut direct: Option<(&mut Batch, usize)>, now: i64) -> Result<()> {
-        let Source { queue, log } = source;
-        if let Some(log) = log {
+        let Source { queue, log, copies } = source;
+        if let Some(copies) = copies {
+            self.take_copies(queue, copies, direct.as_mut(), now);
+        }
+        if let Some(log) = log.filter(|_| copies.is_none_or(Copies::is_partial)) {
             let taken = self.drain(queue, &log.socket, direct.as_mut(), now, &mut |state, message, direct| {
                 if let Some((waiting, number)) = copy(message) {
                     state.note_number(number);
@@ -151,9 +156,9 @@ impl State {
                 }
             });
             taken?;
-            if self.carriers.under_way() == 0 {
-                return Ok(());
-            }
+        }
+        if self.is_copying() && self.carriers.under_way() == 0 {
+            return Ok(());
         }
         self.drain(queue, &queue.socket, direct.as_mut(), now, &mut |state, message, direct| match event(message) {
             Some(Event::Packet(waiting)) => state.meet(queue, &waiting, direct, now),
@@ -164,6 +169,29 @@ impl State {
             }
             None => {}
         })
+    }
+
+    /// Takes copies: all that are there, or as many as the program's batch takes.
+    fn take_copies(&mut self, queue: &Queue, copies: &Copies, direct: Option<&mut (&mut Batch, usize)>, now: i64) {
+        let is_due = self.is_due(direct.is_none(), now);
+        let mut direct = direct.map(|(batch, limit)| {
+            let end = batch.len() + *limit;
+            (&mut **batch, end)
+        });
+        let fits = |state: &Self, direct: Option<&(&mut Batch, usize)>| {
+            is_due || state.backlog.is_empty() && direct.is_some_and(|(batch, end)| batch.len() < *end)
+        };
+        let mut takes_more = fits(self, direct.as_ref());
+        if takes_more {
+            copies.visit(|copy| {
+                self.meet(queue, copy, direct.as_mut().map(|(batch, end)| (&mut **batch, *end)), now);
+                takes_more = fits(self, direct.as_ref());
+                takes_more
+            });
+        }
+        if takes_more {
+            self.looked = now;
+        }
     }
 
     /// Counts the copies that did not fit.
@@ -198,6 +226,12 @@ impl State {
         std::mem::take(&mut self.warnings).into_iter().chain(self.age_watch.take()).collect()
     }
 
+    /// Whether everything is to be looked through. A program that is busy takes its batch; the rest is looked through now and
+    /// then, so that what is too much is dropped here, oldest first, rather than by the kernel.
+    fn is_due(&self, is_idle: bool, now: i64) -> bool {
+        now.abs_diff(self.looked) >= LOOK_AGAIN as u64 || is_idle || self.carriers.under_way() > 0
+    }
+
     /// Reads messages from a socket and has each visited.
     fn drain(
         &mut self,
@@ -207,10 +241,7 @@ impl State {
         now: i64,
         visit: &mut Visit<'_>,
     ) -> Result<()> {
-        // A program that is busy takes its batch; the rest is looked through now and then, so that what is too much is
-        // dropped here, oldest first, rather than by the kernel.
-        let is_due =
-            now.abs_diff(self.looked) >= LOOK_AGAIN as u64 || direct.is_none() || self.carriers.under_way() > 0;
+        let is_due = self.is_due(direct.is_none(), now);
         let mut direct = direct.map(|(batch, limit)| {
             let end = batch.len() + *limit;
             (&mut **batch, end)

@@ -301,6 +301,14 @@ pub(super) fn process_id() -> u32 {
     std::process::id()
 }
 
+/// A clock of the system's, in nanoseconds.
+pub(super) fn clock(id: libc::clockid_t) -> i64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is that of a live value. The clocks that are asked for exist in every kernel that is supported.
+    unsafe { libc::clock_gettime(id, &raw mut time) };
+    time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
+}
+
 /// The number that eBPF programs know this network namespace by.
 pub(super) fn namespace_cookie() -> Result<u64> {
     let socket = socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;

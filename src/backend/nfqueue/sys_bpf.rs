@@ -14,6 +14,7 @@ const TCX_EGRESS: u32 = 47;
 const LOAD_PROGRAM: i32 = 5;
 const CREATE_LINK: i32 = 28;
 const CREATE_MAP: i32 = 0;
+const LOOK_UP: i32 = 1;
 /// Where among a program's attributes it says where it is to be attached.
 const ATTACH_AT: usize = 17;
 /// What the kernel is told of the license, which helpers for kernel programs may ask for.
@@ -48,6 +49,17 @@ pub(super) fn make_map(kind: u32, key_len: u32, value_len: u32, entries: u32) ->
     }
     // SAFETY: the attributes hold no pointer.
     own(unsafe { bpf(CREATE_MAP, &attributes) }? as i64)
+}
+
+/// The first value of an array of 64-bit numbers.
+pub(super) fn first_value(map: &Descriptor) -> Result<u64> {
+    let (key, mut value) = (0_u32, 0_u64);
+    let [key_low, key_high] = words(&raw const key);
+    let [value_low, value_high] = words(&raw mut value);
+    let attributes = [map.raw() as u32, 0, key_low, key_high, value_low, value_high, 0, 0];
+    // SAFETY: the key and the value are alive, and as long as the map's.
+    unsafe { bpf(LOOK_UP, &attributes) }?;
+    Ok(value)
 }
 
 /// Attaches a program to a control group, for as long as the descriptor lives.

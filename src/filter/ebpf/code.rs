@@ -73,6 +73,9 @@ const CALL: u8 = 0x85;
 const TO_BIG_ENDIAN: u8 = 0xDC;
 /// In the place of a register: the number is a map's descriptor.
 const FROM_DESCRIPTOR: Register = 1;
+/// In the place of a register: the number is the descriptor of a map whose first value is meant.
+const VALUE_OF_DESCRIPTOR: Register = 2;
+const MODE_ATOMIC: u8 = 0xC0;
 const STACK: Register = 10;
 
 /// A program under construction.
@@ -178,6 +181,27 @@ impl Assembler {
     pub(crate) fn set_map(&mut self, destination: Register, descriptor: i32) {
         self.push(DOUBLE, destination, FROM_DESCRIPTOR, 0, descriptor);
         self.push(0, 0, 0, 0, 0);
+    }
+
+    /// The place of an array's first value, by the map's descriptor, into a register.
+    pub(crate) fn set_map_value(&mut self, destination: Register, descriptor: i32) {
+        self.push(DOUBLE, destination, VALUE_OF_DESCRIPTOR, 0, descriptor);
+        self.push(0, 0, 0, 0, 0);
+    }
+
+    /// A register's word to memory.
+    pub(crate) fn store_word(&mut self, base: Register, offset: i16, source: Register) {
+        self.push(CLASS_STORE | MODE_MEMORY, base, source, offset, 0);
+    }
+
+    /// A register's 64 bits to memory.
+    pub(crate) fn store_wide(&mut self, base: Register, offset: i16, source: Register) {
+        self.push(CLASS_STORE | MODE_MEMORY | DOUBLE, base, source, offset, 0);
+    }
+
+    /// Adds a register to 64 bits of memory, which others may add to at the same time.
+    pub(crate) fn add_shared(&mut self, base: Register, offset: i16, source: Register) {
+        self.push(CLASS_STORE | MODE_ATOMIC | DOUBLE, base, source, offset, 0);
     }
 
     /// Calls one of the kernel's helper functions.

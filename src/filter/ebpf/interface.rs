@@ -5,7 +5,7 @@ use super::super::program::Load;
 use super::super::ranges::Ranges;
 use super::super::{Filter, Shared};
 use super::load::INTERFACE_WORD;
-use super::{Ebpf, Vantage};
+use super::{Deed, Ebpf, Vantage};
 use std::collections::BTreeSet;
 
 /// So many interfaces have a program of their own at most.
@@ -26,6 +26,16 @@ impl Filter {
     /// The programs of a filter that asks for the interface, which together match exactly what it does; `None` if it does not
     /// ask, or asks for too many. `loopback` is the number of the interface whose packets stay within this host.
     pub fn ebpf_by_interface(&self, vantage: Vantage, loopback: u32) -> Option<Vec<OfInterface>> {
+        self.ebpf_by_interface_with(vantage, loopback, None)
+    }
+
+    /// The same of programs that do something with what matches.
+    pub(crate) fn ebpf_by_interface_with(
+        &self,
+        vantage: Vantage,
+        loopback: u32,
+        deed: Option<&Deed<'_>>,
+    ) -> Option<Vec<OfInterface>> {
         let Shared { tests, sets, layer, .. } = &*self.shared;
         if !self.layer().has_packets() {
             return None;
@@ -42,7 +52,8 @@ impl Filter {
         let mut programs = Vec::new();
         for (number, interfaces) in each {
             let stays = vantage.loopback.unwrap_or(number == loopback);
-            let program = self.ebpf(Vantage { loopback: Some(stays), interface: Some(number), ..vantage })?;
+            let vantage = Vantage { loopback: Some(stays), interface: Some(number), ..vantage };
+            let program = self.ebpf_with(vantage, deed)?;
             if !program.is_exact() {
                 return None;
             }

@@ -29,8 +29,8 @@ use super::optimise::decide;
 use super::program::{Class, end};
 use super::{Filter, Shared};
 pub(crate) use code::Label as CodeLabel;
-use code::Label;
 pub(crate) use code::{Arithmetic, Assembler, Relation};
+use code::{Label, Register};
 pub use interface::OfInterface;
 pub(crate) use load::EventPlaces;
 use load::{Loader, known_of_event};
@@ -52,6 +52,27 @@ impl Vantage {
     pub const fn new(outbound: bool, loopback: Option<bool>) -> Self {
         Self { outbound, loopback, interface: None }
     }
+}
+
+/// What a program does beside asking the filter.
+pub(crate) struct Deed<'a> {
+    /// Writes what comes first, when register 1 is the context, which it leaves alone.
+    pub(crate) first: &'a dyn Fn(&mut Assembler),
+    /// Writes what is done with a packet that matches. It goes on behind, or at the label.
+    pub(crate) then: &'a dyn Fn(&mut Assembler, &Matched),
+}
+
+/// What a program has of a packet that matches.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Matched {
+    /// The register of the context.
+    pub(crate) context: Register,
+    /// The register of the packet's length, which is at least 20.
+    pub(crate) length: Register,
+    /// A register that calls leave alone and that nothing is in.
+    pub(crate) free: Register,
+    /// Where the program goes on.
+    pub(crate) done: Label,
 }
 
 /// A filter's program for one side of the stack.
@@ -98,10 +119,7 @@ impl Filter {
     /// # Ok::<(), oxidivert::filter::Error>(())
     /// ```
     pub fn ebpf(&self, vantage: Vantage) -> Option<Ebpf> {
-        if !self.layer().has_packets() {
-            return None;
-        }
-        [RANGES_MAX, FEW_RANGES, 1].into_iter().find_map(|ranges| self.ebpf_within(vantage, ranges))
+        self.ebpf_with(vantage, None)
     }
 
     /// Writes the filter's questions about an outbound event of a socket: the program goes on at `accept` or `reject`, which the
@@ -152,7 +170,16 @@ impl Filter {
         false
     }
 
-    fn ebpf_within(&self, vantage: Vantage, ranges_max: usize) -> Option<Ebpf> {
+    /// The program of a filter of packets; with a deed it does that with what matches, and answers 1 to everything. `None` as
+    /// for [`Filter::ebpf`].
+    pub(crate) fn ebpf_with(&self, vantage: Vantage, deed: Option<&Deed<'_>>) -> Option<Ebpf> {
+        if !self.layer().has_packets() {
+            return None;
+        }
+        [RANGES_MAX, FEW_RANGES, 1].into_iter().find_map(|ranges| self.ebpf_within(vantage, ranges, deed))
+    }
+
+    fn ebpf_within(&self, vantage: Vantage, ranges_max: usize, deed: Option<&Deed<'_>>) -> Option<Ebpf> {
         let Shared { tests, sets, layer, .. } = &*self.shared;
         let (nodes, entries) = decide(tests, sets, *layer);
         let mut assembler = Assembler::new();
@@ -167,10 +194,16 @@ impl Filter {
             })
             .collect();
         let is_empty = goals.iter().all(|(_, label)| *label == nodes.reject());
+        if let Some(deed) = deed {
+            (deed.first)(&mut assembler);
+        }
         head::write(&mut assembler, &goals, nodes.accept(), nodes.reject());
         nodes.write(&mut assembler, classes.iter().filter_map(|index| entries.get(*index).copied()));
         let is_exact = nodes.is_exact();
-        nodes.write_ends(&mut assembler);
+        match deed {
+            Some(deed) => nodes.write_deed(&mut assembler, deed),
+            None => nodes.write_ends(&mut assembler),
+        }
         let code = assembler.finish().filter(|code| code.len() <= INSTRUCTIONS_MAX)?;
         Some(Ebpf { code, is_exact, is_empty })
     }

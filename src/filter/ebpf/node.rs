@@ -2,7 +2,9 @@
 use super::super::optimise::Node;
 use super::super::program::end;
 use super::code::{Arithmetic, Assembler, Label, Relation};
+use super::head::{CONTEXT, LENGTH, PROTOCOL};
 use super::load::{Loaded, Loader};
+use super::{Deed, Matched};
 use std::collections::BTreeSet;
 
 /// So few ranges are looked through one by one.
@@ -102,6 +104,15 @@ impl<'a> Nodes<'a> {
         } else {
             self.accept
         }
+    }
+
+    /// Writes what is done with a packet that matches, and the end, which answers 1.
+    pub(super) fn write_deed(&self, code: &mut Assembler, deed: &Deed<'_>) {
+        code.place(self.accept);
+        (deed.then)(code, &Matched { context: CONTEXT, length: LENGTH, free: PROTOCOL, done: self.reject });
+        code.place(self.reject);
+        code.compute(Arithmetic::Move, 0, 1);
+        code.exit();
     }
 
     /// Writes the two ends.

@@ -138,6 +138,19 @@ fn is_all_reached(code: &[u64]) -> bool {
     reached.iter().all(|is_reached| *is_reached)
 }
 
+/// What programs with a deed answer to what matches.
+const MARKED: u64 = 77;
+/// The deed.
+const MARKING: Deed<'static> = Deed {
+    first: &|code| code.compute(Arithmetic::Move, 5, 1),
+    then: &|code, matched| {
+        code.combine(Arithmetic::Move, 0, matched.length);
+        code.jump_if(0, Relation::Less, 20, matched.done);
+        code.compute(Arithmetic::Move, 0, MARKED as u32);
+        code.exit();
+    },
+};
+
 fn check(text: &str, packet: &[u8]) -> Result<(), TestCaseError> {
     let filter = Filter::compile_extended(text, Layer::Network, &Sets::new()).unwrap();
     for outbound in [false, true] {
@@ -156,6 +169,10 @@ fn check(text: &str, packet: &[u8]) -> Result<(), TestCaseError> {
             if program.is_empty() {
                 prop_assert!(!is_asked_for);
             }
+            // With a deed every packet is accepted, also where a read would have led beyond the packet.
+            let with_deed = filter.ebpf_with(vantage, Some(&MARKING)).unwrap();
+            let answer = run(with_deed.code(), packet);
+            prop_assert_eq!(answer, Some(if is_asked_for { MARKED } else { 1 }), "{} {:?}", text, packet);
         }
     }
     Ok(())
