@@ -173,6 +173,24 @@ def sockets_and_flows_tell_this_process() -> str:
 
 
 @check
+def the_first_packet_of_a_flow_tells_its_process() -> str:
+    """With `processes=True`: datagrams of new sockets, and how long each was held for its process."""
+    found: list[int | None] = []
+    waits: list[str] = []
+    with sockets() as (_, _, port), od.open(f"udp.DstPort == {port}", processes=True) as handle:
+        for _ in range(5):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as fresh:
+                started = time.perf_counter()
+                sent(fresh, port, b"one")
+                packet = handle.recv(timeout=2)
+                waits.append(f"{(time.perf_counter() - started) * 1000:.1f} ms")
+                assert packet is not None
+                found.append(packet.process and packet.process.pid)
+    assert found == [os.getpid()] * 5, (found, waits)
+    return ", ".join(waits)
+
+
+@check
 def a_connection_is_refused_by_a_blocking_handle() -> str:
     """SOCKET without SNIFF: `connect` fails, and the error is what Windows chose."""
     text = f"event == CONNECT and processId == {os.getpid()}"

@@ -1,11 +1,11 @@
-/* The loop that WinDivert's documentation recommends, in plain C: batches of up to 64 packets, each sent back as it came.
+/* The loop that WinDivert's documentation recommends, in plain C: batches of packets, each sent back as it came.
  * Built as a library and called from bench_windows.py, over the same WinDivert.dll and driver as the others. */
 #include <stdint.h>
 #include <windows.h>
 
-#define BATCH 64
+#define BATCH_MAX 255
 #define ADDRESS_SIZE 80
-#define BUFFER_SIZE (BATCH * 1600)
+#define BUFFER_SIZE (128 * 1024)
 
 typedef HANDLE (*open_function)(const char *filter, int layer, INT16 priority, UINT64 flags);
 typedef BOOL (*receive_function)(HANDLE, void *, UINT, UINT *, UINT64, void *, UINT *, OVERLAPPED *);
@@ -23,13 +23,13 @@ __declspec(dllexport) HANDLE loop_open(const wchar_t *library, const char *filte
     return open(filter, 0, 0, 0);
 }
 
-/* Receives and sends for some time; how many packets, 0 if a call failed. */
-__declspec(dllexport) UINT64 loop_run(HANDLE handle, UINT milliseconds) {
-    static uint8_t buffer[BUFFER_SIZE], addresses[BATCH * ADDRESS_SIZE];
+/* Receives and sends for some time, up to so many packets a call; how many packets, 0 if a call failed. */
+__declspec(dllexport) UINT64 loop_run(HANDLE handle, UINT milliseconds, UINT batch) {
+    static uint8_t buffer[BUFFER_SIZE], addresses[BATCH_MAX * ADDRESS_SIZE];
     const ULONGLONG end = GetTickCount64() + milliseconds;
     UINT64 count = 0;
     while (GetTickCount64() < end) {
-        UINT length = 0, addresses_size = sizeof addresses;
+        UINT length = 0, addresses_size = batch * ADDRESS_SIZE;
         if (!receive_batch(handle, buffer, sizeof buffer, &length, 0, addresses, &addresses_size, NULL)) {
             return 0;
         }

@@ -289,6 +289,26 @@ def test_a_signal_puts_everything_back(number: int) -> None:
     assert bound.recv(10) == b"after"
 
 
+@pytest.mark.parametrize("tool", ["netdump tcp", "netfilter tcp", "streamdump 80", "socketdump", "flowtrack --json"])
+@in_namespace
+def test_a_reader_that_leaves_ends_a_tool_quietly(tool: str) -> None:
+    with peer() as other, nginx(other):
+        command = [sys.executable, "-m", "oxidivert", *tool.split(), "--quiet"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        requests = subprocess.Popen(["sh", "-c", "while sleep 0.1; do curl --silent --max-time 1 10.9.0.2; done"])
+        try:
+            assert process.stdout.readline()
+            process.stdout.close()
+            assert (process.wait(20), process.stderr.read()) == (0, "")
+        finally:
+            requests.kill()
+            requests.wait()
+        assert tables() == 0
+        assert curl("http://10.9.0.2/").stdout == "<p>the true page</p>\n"
+
+
 @in_namespace
 def test_the_time_ends_a_tool() -> None:
     tool = Tool("netfilter", "udp", "--duration", "0.5")

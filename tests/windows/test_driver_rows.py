@@ -10,7 +10,7 @@ from collections.abc import Callable
 import oxidivert as od
 import pytest
 from samples import tcp, udp
-from standin import SET_PARAM, STARTUP, Network
+from standin import SET_PARAM, SHUTDOWN, STARTUP, Network
 from support import WATCH, address, fed, received, sent
 
 PACKETS = [udp(bytes([index])) for index in range(20)]
@@ -352,9 +352,10 @@ def test_a_filter_is_swapped_without_a_gap_and_in_order(network: Network) -> Non
 def test_a_swap_that_fails_leaves_the_handle_as_it_was(network: Network) -> None:
     with od.open("udp") as handle:
         before = [seen.number for seen in network.mine()]
-        network.fail(SET_PARAM, 87)
-        assert code(lambda: handle.set_filter("tcp")) == 87
-        assert [seen.number for seen in network.mine()] == before
+        for request, number in ((SET_PARAM, 87), (SHUTDOWN, 22), (STARTUP, 1753)):
+            network.fail(request, number)
+            assert code(lambda: handle.set_filter("tcp")) == number
+            assert [seen.number for seen in network.mine()] == before
         fed(network, PACKETS[:1])
         assert received(handle, 1) == PACKETS[:1]
         assert str(handle.filter) == "udp"

@@ -100,11 +100,16 @@ mod system {
 }
 
 /// Why there is no driver here.
-pub const MISSING: &str = if cfg!(windows) {
-    "WinDivert's signed driver exists for Windows on x86-64 only, and this Python is for another processor"
-} else {
-    "the WinDivert driver exists on Windows only"
-};
+pub const MISSING: &str = why_missing(cfg!(windows));
+
+/// Why there is no driver where this crate was built without it.
+const fn why_missing(is_windows: bool) -> &'static str {
+    if is_windows {
+        "WinDivert's signed driver exists for Windows on x86-64 only, and this Python is for another processor"
+    } else {
+        "the WinDivert driver exists on Windows only"
+    }
+}
 
 /// What is there of the driver.
 pub fn inventory() -> Result<Inventory, Error> {
@@ -136,6 +141,12 @@ pub fn remove() -> Result<(), Error> {
 mod tests {
     use super::*;
     use crate::backend::ErrorCode;
+
+    #[test]
+    fn it_is_told_whether_the_system_or_the_processor_is_the_wrong_one() {
+        assert_eq!(why_missing(true).split_once(" only").unwrap().1, ", and this Python is for another processor");
+        assert_eq!(MISSING, "the WinDivert driver exists on Windows only");
+    }
 
     #[test]
     fn elsewhere_everything_says_that_there_is_no_driver() {

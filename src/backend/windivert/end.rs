@@ -144,6 +144,19 @@ impl End {
         Ok(())
     }
 
+    /// Puts a new line in the current one's place. Both take packets for a moment; from here on only the new one does, and it is
+    /// what sends: the old one, which comes below it, no longer sees that.
+    fn replace(&self, before: &Arc<Line>, line: &Arc<Line>) -> Result<(), Error> {
+        let mut lines = self.lines.write().unwrap_or_else(PoisonError::into_inner);
+        if lines.is_closed {
+            return Err(Error::closed());
+        }
+        before.device().shutdown(Shutdown::Receive)?;
+        lines.current = Arc::clone(line);
+        lines.draining.push(Arc::clone(before));
+        Ok(())
+    }
+
     fn end(&self) -> Result<(), Error> {
         {
             let mut lines = self.lines.write().unwrap_or_else(PoisonError::into_inner);
@@ -322,19 +335,14 @@ impl Backend for End {
             Arc::clone(&lines.current)
         };
         let line = start(self.functions, &options, &plan, self.observer().as_ref(), Some(&before))?;
-        if let Err(error) = self.take_over(&line) {
+        let outcome = self.take_over(&line).and_then(|()| self.replace(&before, &line));
+        if outcome.is_err() {
             line.stop();
-            // What it could not be set to is told, and nothing was read on it.
+            // What it has read meanwhile goes on; why it is not used is told.
+            self.give_back(&line);
             drop(line.device().close());
-            return Err(error);
         }
-        // Both take packets for a moment; from here on only the new one does, and it is what sends: the old one, which
-        // comes below it, no longer sees that.
-        let mut lines = self.lines.write().unwrap_or_else(PoisonError::into_inner);
-        before.device().shutdown(Shutdown::Receive)?;
-        let before = std::mem::replace(&mut lines.current, line);
-        lines.draining.push(before);
-        Ok(())
+        outcome
     }
 
     fn bypass(&self, flow: FlowKey) -> Result<bool, Error> {
