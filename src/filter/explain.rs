@@ -17,12 +17,15 @@ use super::optimise::{Node, decide};
 use super::program::{Class, end};
 use super::ranges::Ranges;
 use super::types::{Operator, Target, Test};
-use super::{Ebpf, Filter, Shared, Vantage};
+use super::{Ebpf, Filter, OfInterface, Shared, Vantage};
 use crate::address::Layer;
 use crate::packet::Transport;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
+
+/// The interface that every Linux network namespace's loopback is.
+const LOOPBACK: u32 = 1;
 
 /// What a filter compiles to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,10 +39,12 @@ pub struct Explanation {
     programs: Vec<ClassProgram>,
 }
 
-/// What a Linux kernel is asked about the packets of one direction.
+/// What a Linux kernel is asked about the packets of one direction, at some interfaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Asked {
     direction: &'static str,
+    /// Which interface they have, or have not, each with whether they have it; all packets if there is none.
+    interfaces: Vec<(u32, bool)>,
     /// `None` if it is asked nothing.
     program: Option<Ebpf>,
 }
@@ -108,12 +113,35 @@ impl Filter {
             Layer::NetworkForward => &[("forwarded", true)],
             Layer::Flow | Layer::Socket | Layer::Reflect => &[],
         };
-        let program = |outbound| self.ebpf(Vantage { outbound, loopback: (!outbound).then_some(false) });
-        directions.iter().map(|(direction, outbound)| Asked { direction, program: program(*outbound) }).collect()
+        let mut all = Vec::new();
+        for (direction, outbound) in directions {
+            let vantage = Vantage::new(*outbound, (!outbound).then_some(false));
+            let whole = self.ebpf(vantage);
+            let is_exact = whole.as_ref().is_some_and(Ebpf::is_exact);
+            match self.ebpf_by_interface(vantage, LOOPBACK).filter(|_| !is_exact) {
+                Some(programs) => all.extend(programs.into_iter().map(|OfInterface { interfaces, program }| Asked {
+                    direction,
+                    interfaces,
+                    program: Some(program),
+                })),
+                None => all.push(Asked { direction, interfaces: Vec::new(), program: whole }),
+            }
+        }
+        all
     }
 }
 
 impl Asked {
+    /// Which packets are meant.
+    fn packets(&self) -> String {
+        let names: Vec<String> = self.interfaces.iter().map(|(number, _)| number.to_string()).collect();
+        match self.interfaces.first() {
+            None => self.direction.to_owned(),
+            Some((_, true)) => format!("{}, interface {}", self.direction, names.join(", ")),
+            Some((_, false)) => format!("{}, interfaces but {}", self.direction, names.join(", ")),
+        }
+    }
+
     fn answer(&self) -> String {
         match &self.program {
             None => "nothing, every packet is matched here".to_owned(),
@@ -277,7 +305,7 @@ impl Explanation {
         let mut text = String::new();
         for asked in &self.kernel {
             // Writing to a string does not fail.
-            let _ = writeln!(text, "{}: {}", asked.direction, asked.answer());
+            let _ = writeln!(text, "{}: {}", asked.packets(), asked.answer());
             if let Some(program) = asked.program.as_ref().filter(|program| !program.is_empty()) {
                 let _ = write!(text, "{program}");
             }
@@ -311,6 +339,8 @@ impl Explanation {
             },
             "kernel": self.kernel.iter().map(|asked| json!({
                 "direction": asked.direction,
+                "interfaces": asked.interfaces.iter().map(|(number, _)| *number).collect::<Vec<_>>(),
+                "other_interfaces": asked.interfaces.iter().any(|(_, is_meant)| !is_meant),
                 "exact": asked.program.as_ref().is_some_and(Ebpf::is_exact),
                 "instructions": asked.program.as_ref().map_or(0, |program| program.code().len()),
             })).collect::<Vec<_>>(),
@@ -360,7 +390,7 @@ impl fmt::Display for Explanation {
             writeln!(f, "driver runs  {shown}{rest}\n             ({more}, {tests} of 255 tests)")?;
         }
         for asked in &self.kernel {
-            writeln!(f, "kernel asks  {}: {}", asked.direction, asked.answer())?;
+            writeln!(f, "kernel asks  {}: {}", asked.packets(), asked.answer())?;
         }
         writeln!(f, "\ntests")?;
         write_lines(f, &self.tests)?;

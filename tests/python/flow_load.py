@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import pty
-import resource
 import signal
 import struct
 import subprocess
 import sys
-import termios
 import threading
 import time
 from typing import Self
@@ -65,6 +61,8 @@ class Load:
     """Connections to the peer, and what goes through them."""
 
     def __init__(self, other: Peer, flows: int, rate: int) -> None:
+        import resource
+
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         # The server inherits it: each namespace has a process with as many sockets.
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(most, flows + 1000), max(most, flows + 1000)))
@@ -125,6 +123,10 @@ class Flowtrack:
     """`flowtrack` as a process, ready: with its screen on a pseudo-terminal of 120 by 40, or with objects on a file."""
 
     def __init__(self, *arguments: str) -> None:
+        import fcntl
+        import pty
+        import termios
+
         self._end, other = pty.openpty()
         fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
         #: When each screen began to be drawn, and the bytes of the last ones.

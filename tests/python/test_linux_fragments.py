@@ -173,6 +173,22 @@ def test_fragments_are_edited_held_back_and_made(version: int) -> None:
             assert received(handle) == []
 
 
+@in_namespace
+def test_fragments_are_put_together_once_a_filter_may_match_them() -> None:
+    with peer() as other:
+        bound = udp_socket(Peer.local6, 7000)
+        with od.open("ip and udp", backend="nfqueue") as handle:
+            send_long(other, 6)
+            assert bound.recv(9000) == LONG
+            assert received(handle) == []
+            handle.set_filter("ipv6 and (udp or fragment)")
+            send_long(other, 6)
+            (packet,) = received(handle)
+            assert bytes(packet.payload) == LONG
+            handle.send(packet)
+            assert bound.recv(9000) == LONG
+
+
 # Row 32.
 @pytest.mark.parametrize("version", [4, 6])
 @in_namespace

@@ -12,106 +12,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import oxidivert as od
 import pytest
-from linux_support import Peer, in_namespace, peer, port_of, tables, udp_socket
+from linux_support import in_namespace, peer, port_of, tables, udp_socket
+from live_tools import CURL_REFUSED, Tool, curl, nginx, running
 from tools_support import objects
 
 for tool in ("curl", "nginx"):
     if sys.platform == "linux" and not shutil.which(tool):
         pytest.skip(f"the program {tool} is missing", allow_module_level=True)
-
-
-class Tool:
-    """A tool that runs until Ctrl-C."""
-
-    def __init__(self, *arguments: str, wait: bool = True) -> None:
-        def take_signals() -> None:
-            # A runner in the background may have left Ctrl-C ignored, which children inherit.
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-        command = [sys.executable, "-u", "-m", "oxidivert", *arguments]
-        before = tables()
-        self.out = tempfile.TemporaryFile("w+")  # noqa: SIM115 # read at the tool's end
-        self.err = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        self.process = subprocess.Popen(command, stdout=self.out, stderr=self.err, preexec_fn=take_signals)
-        deadline = time.monotonic() + 20
-        # Its queue is bound once it has opened its handle.
-        while wait and tables() == before:
-            assert self.process.poll() is None, self.text(self.err)
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        time.sleep(0.2)
-
-    @staticmethod
-    def text(file: object) -> str:
-        file.seek(0)  # type: ignore[attr-defined]
-        return str(file.read())  # type: ignore[attr-defined]
-
-    def end(self, number: int = signal.SIGINT, *, code: int = 130) -> tuple[str, str]:
-        """Ends it, and gives what it has written."""
-        self.process.send_signal(number)
-        ended = self.process.wait(20)
-        out, err = self.text(self.out), self.text(self.err)
-        assert ended == code, err
-        return out, err
-
-
-@contextmanager
-def running(*arguments: str, wait: bool = True) -> Iterator[Tool]:
-    """A tool, which is not left behind."""
-    tool = Tool(*arguments, wait=wait)
-    try:
-        yield tool
-    finally:
-        tool.process.kill()
-        tool.process.wait()
-
-
-@contextmanager
-def nginx(other: Peer) -> Iterator[Path]:
-    """A web server on the other host; the folder of its pages."""
-    folder = Path(tempfile.mkdtemp(prefix="oxidivert-nginx-"))
-    pages = folder / "pages"
-    pages.mkdir()
-    for path in (folder, pages):
-        path.chmod(0o755)
-    (pages / "index.html").write_text("<p>the true page</p>\n")
-    (folder / "nginx.conf").write_text(
-        f"""
-        daemon off; pid {folder}/pid; error_log {folder}/error.log; user root;
-        events {{}}
-        http {{
-            access_log {folder}/access.log; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-            fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-            server {{ listen 80; listen [::]:80; root {pages}; }}
-        }}
-        """
-    )
-    server = other.start("nginx", "-c", f"{folder}/nginx.conf", "-p", str(folder))
-    try:
-        deadline = time.monotonic() + 10
-        while curl("http://10.9.0.2/").returncode:
-            assert server.poll() is None, server.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield pages
-    finally:
-        server.terminate()
-        server.wait()
-        shutil.rmtree(folder)
-
-
-def curl(url: str, *options: str) -> subprocess.CompletedProcess[str]:
-    command = ["curl", "--silent", "--show-error", "--max-time", "30", *options, url]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-CURL_REFUSED = 7
 
 
 @pytest.mark.parametrize("server", ["10.9.0.2", "[fd09::2]"])
@@ -289,6 +199,26 @@ def test_a_signal_puts_everything_back(number: int) -> None:
     assert bound.recv(10) == b"after"
 
 
+@pytest.mark.parametrize("tool", ["netdump tcp", "netfilter tcp", "streamdump 80", "socketdump", "flowtrack --json"])
+@in_namespace
+def test_a_reader_that_leaves_ends_a_tool_quietly(tool: str) -> None:
+    with peer() as other, nginx(other):
+        command = [sys.executable, "-m", "oxidivert", *tool.split(), "--quiet"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        requests = subprocess.Popen(["sh", "-c", "while sleep 0.1; do curl --silent --max-time 1 10.9.0.2; done"])
+        try:
+            assert process.stdout.readline()
+            process.stdout.close()
+            assert (process.wait(20), process.stderr.read()) == (0, "")
+        finally:
+            requests.kill()
+            requests.wait()
+        assert tables() == 0
+        assert curl("http://10.9.0.2/").stdout == "<p>the true page</p>\n"
+
+
 @in_namespace
 def test_the_time_ends_a_tool() -> None:
     tool = Tool("netfilter", "udp", "--duration", "0.5")
@@ -347,63 +277,12 @@ def test_socketdump_refuses_connections() -> None:
         block = ("socketdump", "--block", "event == CONNECT and remotePort == 80", "--json")
         with running(*block, wait=False) as tool:
             time.sleep(1)
-            assert curl("http://10.9.0.2/").returncode == CURL_REFUSED
+            # It tries again after a second, so that it is there while the tool looks for its name.
+            patience = ("--retry", "1", "--retry-delay", "1", "--retry-all-errors")
+            assert curl("http://10.9.0.2/", *patience).returncode == CURL_REFUSED
             time.sleep(0.3)
             out, _ = tool.end()
         shown = objects(out)[0]
         assert (shown["event"], shown["remote_port"], shown["blocked"]) == ("connect", 80, True)
         assert os.path.basename(shown["program"]) == "curl"
         assert curl("http://10.9.0.2/").stdout == "<p>the true page</p>\n"
-
-
-@in_namespace
-def test_ctl_lists_handles_of_other_processes() -> None:
-    with running("netfilter", "udp.DstPort == 9", "--priority", "77") as tool:
-        time.sleep(0.3)
-        done = subprocess.run(
-            [sys.executable, "-m", "oxidivert", "ctl", "list", "--json"], capture_output=True, text=True
-        )
-        (shown,) = objects(done.stdout)
-    assert done.returncode == 0
-    assert shown["process_id"] == tool.process.pid
-    assert (shown["layer"], shown["priority"], shown["flags"]) == ("NETWORK", 77, [])
-    assert shown["filter"] == str(od.Filter("udp.DstPort == 9"))
-    assert shown["program"] == os.path.realpath(sys.executable)
-    assert shown["sha256"] == hashlib.sha256(Path(sys.executable).read_bytes()).hexdigest()
-    assert -30 < shown["opened_seconds"] < -0.3
-
-
-@in_namespace
-def test_ctl_watch_tells_of_handles_as_they_come_and_go() -> None:
-    with running("ctl", "watch", "--json", wait=False) as tool:
-        time.sleep(1)
-        with running("netfilter", "udp.DstPort == 9"):
-            time.sleep(0.5)
-        time.sleep(0.8)
-        out, _ = tool.end()
-    assert [(one["event"], one["layer"]) for one in objects(out)] == [("open", "NETWORK"), ("close", "NETWORK")]
-
-
-@in_namespace
-def test_ctl_kill_ends_another_process_and_its_traffic_flows_again() -> None:
-    with peer() as other, nginx(other), running("netfilter", "outbound and tcp.DstPort == 80") as tool:
-        assert curl("http://10.9.0.2/").returncode == CURL_REFUSED
-        command = [sys.executable, "-m", "oxidivert", "ctl", "kill", "layer == NETWORK", "--yes", "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        (shown,) = objects(done.stdout)
-        assert (shown["event"], shown["process_id"]) == ("kill", tool.process.pid)
-        assert objects(done.stderr)[0]["left"] == 0
-        assert tool.process.wait(5) == -signal.SIGKILL
-        assert curl("http://10.9.0.2/").stdout == "<p>the true page</p>\n"
-        assert tables() == 0
-
-
-@in_namespace
-def test_ctl_uninstall_leaves_nothing() -> None:
-    with running("passthru", "tcp"), running("netfilter", "udp"):
-        command = [sys.executable, "-m", "oxidivert", "ctl", "uninstall", "--yes"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert [line.split()[0] for line in done.stdout.splitlines()] == ["KILL", "KILL"]
-        assert tables() == 0

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import oxidivert as od
 import pytest
 from oxidivert.cli import cli
+from oxidivert.cli._errors import CommandError
 from oxidivert.cli._proxy import Chunk, Proxy
 from oxidivert.cli._streamdump import parser, reflection_of
 from samples import V6, pcap, tcp
@@ -105,6 +106,18 @@ def test_streams_are_saved(reflection: od.Reflection, tmp_path: pathlib.Path) ->
         read_all(client)
     files = {path.name: path.read_bytes() for path in (tmp_path / "streams").iterdir()}
     assert files == {"000001_127.0.0.1_client.bin": b"words", "000001_127.0.0.1_server.bin": b"WORDS"}
+
+
+def test_streams_that_cannot_be_saved_are_told_and_end_the_connection(
+    reflection: od.Reflection, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "000001_127.0.0.1_client.bin").mkdir()
+    told: list[CommandError] = []
+    proxy = Proxy(reflection, lambda chunk: None, save=str(tmp_path), fail=told.append)
+    with proxy, connect(reflection) as client:
+        assert is_ended(client)
+    (error,) = told
+    assert str(error).startswith(f"cannot write to {tmp_path}: ")
 
 
 def is_ended(client: socket.socket) -> bool:

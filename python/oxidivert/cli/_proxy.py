@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -33,13 +33,24 @@ class Chunk:
 
 
 class Proxy:
-    """Accepts what a reflection bends here, connects onward, copies both ways and shows what it copies."""
+    """Accepts what a reflection bends here, connects onward, copies both ways and shows what it copies.
 
-    def __init__(self, reflection: od.Reflection, show: Callable[[Chunk], None], *, save: str | None = None) -> None:
+    `fail` is told if the data cannot be saved.
+    """
+
+    def __init__(
+        self,
+        reflection: od.Reflection,
+        show: Callable[[Chunk], None],
+        *,
+        save: str | None = None,
+        fail: Callable[[CommandError], None] = lambda error: None,
+    ) -> None:
         self.connections = 0
         self._reflection = reflection
         self._show = show
         self._save = save
+        self._fail = fail
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
@@ -108,18 +119,22 @@ class Proxy:
 
     def _copy(self, source: socket.socket, target: socket.socket, number: int, from_client: bool, server: str) -> None:
         leave_signals_to_main()
-        with self._stream(number, from_client, server) as file:
-            try:
-                while data := source.recv(_CHUNK_MAX):
+        try:
+            with self._stream(number, from_client, server) as file:
+                for data in _received(source, target):
                     self._show(Chunk(number, from_client, data, server))
                     if file:
                         file.write(data)
-                    target.sendall(data)
-                # The other way may still have something to say.
-                target.shutdown(socket.SHUT_WR)
-            except OSError:
-                _shut(source)
-                _shut(target)
+                        file.flush()
+                    if not _is_sent(target, data):
+                        _shut(source)
+                        break
+        except OSError as error:
+            self._fail(CommandError(f"cannot write to {self._save}: {error.strerror}"))
+            _shut(source)
+        # The other way may still have something to say.
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
 
     def _stream(
         self, number: int, from_client: bool, server: str
@@ -152,6 +167,23 @@ def _make_folder(path: str) -> None:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
         raise CommandError(f"cannot write to {path}: {error.strerror}") from None
+
+
+def _received(source: socket.socket, target: socket.socket) -> Iterator[bytes]:
+    """What comes until the other side has no more to say; if the connection breaks, that to the target ends too."""
+    try:
+        while data := source.recv(_CHUNK_MAX):
+            yield data
+    except OSError:
+        _shut(target)
+
+
+def _is_sent(target: socket.socket, data: bytes) -> bool:
+    try:
+        target.sendall(data)
+    except OSError:
+        return False
+    return True
 
 
 def _shut(end: socket.socket) -> None:

@@ -23,7 +23,7 @@ import oxidivert as od
 
 from ._errors import DONE, INTERRUPTED, CommandError
 from ._input import add_limit, add_local, compile_filter, open_replay
-from ._output import flush_stdout, write_line
+from ._output import BrokenStdout, flush_stdout, write_line
 from ._screen import StatusLine
 from ._style import Style, style_of
 
@@ -102,6 +102,7 @@ class Session:
         self._stack = ExitStack()
         self._interrupted = False
         self._is_asking = False
+        self._failure: BrokenStdout | CommandError | None = None
         self._status: StatusLine | None = None
         if self._out and not self._capture:
             raise CommandError("--write goes with --read: what is live goes on by itself")
@@ -126,6 +127,8 @@ class Session:
         self._stack.__exit__(kind, value, trace)
         if kind is not None:
             return
+        if self._failure is not None:
+            raise self._failure
         flush_stdout()
         if self._interrupted:
             self.code = INTERRUPTED
@@ -246,6 +249,19 @@ class Session:
         return self._engine or "auto"
 
     # What is shown
+
+    def emit_beside(self, record: Callable[[], dict[str, object]], text: Callable[[], str]) -> None:
+        """Prints one result from another thread than the main one: there a failure to print ends the session."""
+        if self._failure is None:
+            try:
+                self.emit(record, text)
+            except (BrokenStdout, CommandError) as error:
+                self.fail(error)
+
+    def fail(self, error: BrokenStdout | CommandError) -> None:
+        """Ends the session soon, and the command with this, which happened on another thread than the main one."""
+        self._failure = self._failure or error
+        self.stop()
 
     def emit(self, record: Callable[[], dict[str, object]], text: Callable[[], str]) -> None:
         """Prints one result: as an object or as text. A terminal's reader sees it at once, and so does a program."""

@@ -64,7 +64,7 @@ def reflection_of(options: argparse.Namespace) -> od.Reflection:
 
 def _live(session: Session, shown: _Shown) -> None:
     reflection = reflection_of(session.options)
-    with Proxy(reflection, shown.show, save=session.options.save) as proxy:
+    with Proxy(reflection, shown.show, save=session.options.save, fail=session.fail) as proxy:
         # While the proxy ends its connections their packets still have to be rewritten.
         handle = session.open(reflection.filter, outlives_stop=True)
         session.show_rates(handle)
@@ -120,7 +120,8 @@ class _Shown:
             self.bytes["bytes_to_server" if chunk.from_client else "bytes_to_client"] += len(chunk.data)
             text = printable(chunk.data[:_SHOWN_MAX])
             more = "..." if len(chunk.data) > _SHOWN_MAX else ""
-            session.emit(
+            emit = session.emit_beside if session.is_live else session.emit
+            emit(
                 lambda: {
                     "type": "data",
                     "connection": chunk.connection,

@@ -17,6 +17,7 @@ mod events;
 mod expression;
 mod fault;
 mod giving;
+mod guard;
 mod handle;
 mod held;
 mod inlet;

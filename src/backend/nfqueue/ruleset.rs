@@ -48,6 +48,36 @@ pub(super) enum Mode {
     Pass,
 }
 
+/// What a table has besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extra {
+    /// Connection tracking keeps away from carriers, where it is in use: what they turn into has no connection yet. Without
+    /// it new packets are tracked as what they are not, which only some firewalls mind.
+    Untracked,
+    /// IPv6 fragments are put together before all hooks. Without it they are seen one by one, unless connections are tracked.
+    Reassembly,
+}
+
+fn add_untracked(transaction: &mut Transaction<'_>) {
+    let (meta, mask, value) = (Meta::Mark, carrier::MASK, carrier::mark(0));
+    let is_carrier = Expression::Compare { meta, mask, value, equal: true };
+    let rule = [is_carrier, Expression::Protocol(carrier::PROTOCOL), Expression::NoTrack];
+    for (hook, chain) in [(Hook::Output, "untracked_output"), (Hook::Prerouting, "untracked_input")] {
+        transaction.new_chain(chain, Some((hook, BEFORE_TRACKING)));
+        transaction.new_rule(chain, &rule, &[]);
+    }
+}
+
+fn add_reassembly(transaction: &mut Transaction<'_>) {
+    transaction.new_chain(REASSEMBLY_CHAIN, None);
+    transaction.new_rule(REASSEMBLY_CHAIN, &[Expression::Reassembly], &[]);
+}
+
+/// Whether connections are tracked in this network namespace.
+pub(super) fn is_tracking() -> bool {
+    std::path::Path::new(TRACKING).exists()
+}
+
 /// What the kernel asks at each hook, in the order of the hooks, and why it asks nothing.
 #[derive(Debug, Default)]
 pub(super) struct Questions {
@@ -199,7 +229,8 @@ impl Ruleset {
         let protocol = Expression::Protocol(carrier::PROTOCOL);
         transaction.new_rule(chain, &[is_own, protocol, queue(self.number)], &[]);
         transaction.new_rule(chain, &[is_any, protocol, Expression::Accept], &[]);
-        if matches!(hook, Hook::Input | Hook::Prerouting) {
+        let is_inbound = matches!(hook, Hook::Input | Hook::Prerouting);
+        if is_inbound {
             // What comes from this host itself was seen when it went out.
             let is_inside = equal(Meta::InterfaceIn, u32::MAX, LOOPBACK);
             transaction.new_rule(chain, &[is_inside, Expression::Accept], &[]);
@@ -232,15 +263,17 @@ impl Ruleset {
         };
         match question {
             Some(Question::Programs { programs, .. }) => {
+                let meta = if is_inbound { Meta::InterfaceIn } else { Meta::InterfaceOut };
                 for program in programs {
-                    let place = program.loopback.map(|loopback| Expression::Compare {
-                        meta: Meta::InterfaceOut,
+                    let compare = |(value, equal): &(u32, bool)| Expression::Compare {
+                        meta,
                         mask: u32::MAX,
-                        value: LOOPBACK,
-                        equal: loopback,
-                    });
+                        value: *value,
+                        equal: *equal,
+                    };
+                    let place = program.interfaces.iter().map(compare);
                     let asks = Expression::Program(program.descriptor.raw());
-                    let rule: Vec<_> = place.into_iter().chain([asks]).chain(deeds.iter().copied()).collect();
+                    let rule: Vec<_> = place.chain([asks]).chain(deeds.iter().copied()).collect();
                     transaction.new_rule(chain, &rule, &[]);
                 }
             }
@@ -248,28 +281,25 @@ impl Ruleset {
         }
     }
 
-    /// Has inbound IPv6 fragments put together before handles see them, as those of IPv4 always are.
-    pub(super) fn reassemble(&self) -> Result<()> {
-        let mut transaction = Transaction::new(&self.table);
-        transaction.new_chain(REASSEMBLY_CHAIN, None);
-        transaction.new_rule(REASSEMBLY_CHAIN, &[Expression::Reassembly], &[]);
-        transaction.commit(&self.socket)
-    }
-
-    /// Keeps connection tracking away from carriers, where it is in use: what they turn into has no connection yet.
-    pub(super) fn untrack_carriers(&self) -> Result<()> {
-        if !std::path::Path::new(TRACKING).exists() {
-            return Ok(());
+    /// Adds what kernels may lack and handles can do without: that carriers are not tracked, and that inbound IPv6 fragments
+    /// are put together before handles see them, as those of IPv4 always are.
+    pub(super) fn add(&self, extras: &[Extra]) {
+        let commit = |extras: &[Extra]| {
+            let mut transaction = Transaction::new(&self.table);
+            for extra in extras {
+                match extra {
+                    Extra::Untracked => add_untracked(&mut transaction),
+                    Extra::Reassembly => add_reassembly(&mut transaction),
+                }
+            }
+            transaction.commit(&self.socket)
+        };
+        if !extras.is_empty() && commit(extras).is_err() && extras.len() > 1 {
+            // One of them may be there.
+            for extra in extras {
+                drop(commit(std::slice::from_ref(extra)));
+            }
         }
-        let mut transaction = Transaction::new(&self.table);
-        let (meta, mask, value) = (Meta::Mark, carrier::MASK, carrier::mark(0));
-        let is_carrier = Expression::Compare { meta, mask, value, equal: true };
-        let rule = [is_carrier, Expression::Protocol(carrier::PROTOCOL), Expression::NoTrack];
-        for (hook, chain) in [(Hook::Output, "untracked_output"), (Hook::Prerouting, "untracked_input")] {
-            transaction.new_chain(chain, Some((hook, BEFORE_TRACKING)));
-            transaction.new_rule(chain, &rule, &[]);
-        }
-        transaction.commit(&self.socket)
     }
 
     /// Puts other rules in the place of all at once.

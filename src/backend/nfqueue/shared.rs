@@ -5,10 +5,11 @@
 use super::super::{Error, ErrorCode, OpenOptions, Received, Statistics, Wait, Warning};
 use super::carrier::Carriers;
 use super::fault::fault;
+use super::guard::Guard;
 use super::log::Log;
 use super::nft::{CHANGES, moves_places};
 use super::queue::{Queue, losses};
-use super::ruleset::{Mode, Questions, Ruleset};
+use super::ruleset::{Extra, Mode, Questions, Ruleset, is_tracking};
 use super::state::{Source, State};
 use super::sys::{self, Descriptor};
 use crate::address::{Flags, Layer, Parameter, Shutdown};
@@ -53,6 +54,7 @@ pub(super) struct Shared {
     /// Packets that the program let go and that the kernel still keeps.
     released: Mutex<Vec<Token>>,
     is_eager: AtomicBool,
+    has_reassembly: AtomicBool,
 }
 
 /// Who waits, and how often they were woken.
@@ -64,35 +66,6 @@ struct Waits {
     has_wake_left: bool,
 }
 
-/// The state, whose lock is held; when it is given up, `ready` tells whether packets wait.
-pub(super) struct Guard<'a> {
-    state: MutexGuard<'a, State>,
-    ready: &'a Descriptor,
-}
-
-impl std::ops::Deref for Guard<'_> {
-    type Target = State;
-
-    fn deref(&self) -> &State {
-        &self.state
-    }
-}
-
-impl std::ops::DerefMut for Guard<'_> {
-    fn deref_mut(&mut self) -> &mut State {
-        &mut self.state
-    }
-}
-
-impl Drop for Guard<'_> {
-    fn drop(&mut self) {
-        let is_ready = !self.state.backlog.is_empty() || self.state.is_closed || self.state.has_ended_receiving;
-        if is_ready != std::mem::replace(&mut self.state.is_ready, is_ready) {
-            if is_ready { sys::add_events(self.ready, 1) } else { sys::take_events(self.ready) }
-        }
-    }
-}
-
 /// What a handle does with packets, and what the kernel asks of them.
 fn plan(filter: &Filter, layer: Layer, flags: Flags) -> (Mode, Questions) {
     if flags.has(Flags::SEND_ONLY) {
@@ -100,6 +73,11 @@ fn plan(filter: &Filter, layer: Layer, flags: Flags) -> (Mode, Questions) {
     }
     let questions = Questions::load(filter, layer, flags);
     (mode(flags, &questions), questions)
+}
+
+/// Whether a handle may see inbound IPv6 packets, which may come in fragments.
+fn needs_reassembly(filter: &Filter, layer: Layer) -> bool {
+    layer == Layer::Network && filter.may_match_packets(false, true)
 }
 
 /// Only what surely matches is dropped by the kernel itself.
@@ -132,14 +110,10 @@ impl Shared {
         // Last, since packets are taken from here on.
         let ruleset = Ruleset::open(options, queue.number, mode_at_first, &mut questions, ticker.now())
             .map_err(|error| fault("adding rules to nftables", error))?;
-        if !flags.has(Flags::RECV_ONLY) {
-            // Without it new packets are tracked as what they are not, which only some firewalls mind.
-            drop(ruleset.untrack_carriers());
-        }
-        if layer == Layer::Network && mode_at_first != Mode::Pass {
-            // Without it IPv6 fragments are seen one by one, unless connections are tracked.
-            drop(ruleset.reassemble());
-        }
+        let has_reassembly = mode_at_first != Mode::Pass && needs_reassembly(&options.filter, layer);
+        let untracked = (!flags.has(Flags::RECV_ONLY) && is_tracking()).then_some(Extra::Untracked);
+        let reassembly = has_reassembly.then_some(Extra::Reassembly);
+        ruleset.add(&untracked.into_iter().chain(reassembly).collect::<Vec<_>>());
         // Behind the handle's own changes.
         let changes = sys::netlink(&[CHANGES]).map_err(|error| fault("listening to nftables", error))?;
         let shared = Shared {
@@ -158,6 +132,7 @@ impl Shared {
             waits: Mutex::default(),
             released: Mutex::default(),
             is_eager: AtomicBool::new(false),
+            has_reassembly: AtomicBool::new(has_reassembly),
         };
         if mode_at_first != mode(flags, &questions) && !flags.has(Flags::SEND_ONLY) {
             // The kernel took no programs after all.
@@ -399,6 +374,9 @@ impl Shared {
         }
         if !state.has_ended_receiving && !self.flags.has(Flags::SEND_ONLY) {
             let failed = |error| fault("changing the rules in nftables", error);
+            if needs_reassembly(&filter, self.layer) && !self.has_reassembly.swap(true, Ordering::Relaxed) {
+                self.ruleset.add(&[Extra::Reassembly]);
+            }
             let mut questions = Questions::load(&filter, self.layer, self.flags);
             // What was taken by the old filter stays; what comes is asked by the new one.
             state.take(self.source(), None, self.ticker.now()).map_err(failed)?;

@@ -20,6 +20,7 @@ pub(super) enum Loaded {
 
 /// The flags' byte in the address record's word of layer, event, flags and nothing.
 const FLAGS_WORD: i32 = 8;
+pub(super) const INTERFACE_WORD: i32 = 16;
 const SUBINTERFACE_WORD: i32 = 20;
 const LOOPBACK: u32 = 1 << 18;
 const IMPOSTOR: u32 = 1 << 19;
@@ -158,6 +159,7 @@ fn known(place: Place, vantage: Vantage) -> Loaded {
     let (word, certain) = match (place.offset, vantage.loopback) {
         (FLAGS_WORD, None) => (0, IMPOSTOR | EVENT),
         (FLAGS_WORD, Some(loopback)) => (if loopback { LOOPBACK } else { 0 }, IMPOSTOR | EVENT | LOOPBACK),
+        (INTERFACE_WORD, _) => vantage.interface.map_or((0, 0), |interface| (interface, u32::MAX)),
         (SUBINTERFACE_WORD, _) => (0, u32::MAX),
         _ => (0, 0),
     };

@@ -5,7 +5,7 @@
 //! the IP header on, and any answer but 0 means a match. It reads the headers as the parser does, refuses what is no whole IP
 //! packet, and then asks the filter's questions in the order in which the filter's own program does.
 //!
-//! What a kernel cannot know (a timestamp, the packet's hash, the interface on the way out) and what would be too large (sets
+//! What a kernel cannot know (a timestamp, the packet's hash, the interface) and what would be too large (sets
 //! of very many ranges) is answered so that nothing which matches is missed: the program then lets more through, and says so.
 //!
 //! | field | in the kernel |
@@ -13,11 +13,12 @@
 //! | headers, payload, lengths, protocol, fragment | as here |
 //! | direction | known where the program is put: there is one for each |
 //! | loopback | likewise, or unknown |
-//! | ifIdx inbound | unknown |
+//! | ifIdx | known where there is a program for each interface that the filter names, else unknown |
 //! | timestamp, random8, random16, random32 | unknown |
 //! | sets of more than 1,000 ranges | their largest gaps |
 mod code;
 mod head;
+mod interface;
 mod listing;
 mod load;
 mod node;
@@ -30,6 +31,7 @@ use super::{Filter, Shared};
 pub(crate) use code::Label as CodeLabel;
 use code::Label;
 pub(crate) use code::{Arithmetic, Assembler, Relation};
+pub use interface::OfInterface;
 pub(crate) use load::EventPlaces;
 use load::{Loader, known_of_event};
 use node::Nodes;
@@ -41,6 +43,15 @@ pub struct Vantage {
     pub outbound: bool,
     /// Whether they stay within this host; `None` if that differs.
     pub loopback: Option<bool>,
+    /// The interface that they come in at or go out by; `None` if that differs.
+    pub interface: Option<u32>,
+}
+
+impl Vantage {
+    /// The packets of one direction, by any interface.
+    pub const fn new(outbound: bool, loopback: Option<bool>) -> Self {
+        Self { outbound, loopback, interface: None }
+    }
 }
 
 /// A filter's program for one side of the stack.
@@ -82,7 +93,7 @@ impl Filter {
     /// use oxidivert::filter::{Filter, Vantage};
     ///
     /// let filter = Filter::compile("tcp.DstPort == 80 and random8 < 128", Layer::Network)?;
-    /// let program = filter.ebpf(Vantage { outbound: true, loopback: None }).unwrap();
+    /// let program = filter.ebpf(Vantage::new(true, None)).unwrap();
     /// assert!(!program.is_exact());
     /// # Ok::<(), oxidivert::filter::Error>(())
     /// ```
@@ -105,6 +116,15 @@ impl Filter {
         assembler.jump(label);
         nodes.write(assembler, [entry].into_iter());
         (nodes.is_exact(), nodes.accept(), nodes.reject())
+    }
+
+    /// Whether the filter may match packets of a direction and an IP version.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn may_match_packets(&self, outbound: bool, ipv6: bool) -> bool {
+        let Shared { tests, sets, layer, .. } = &*self.shared;
+        let (_, entries) = decide(tests, sets, *layer);
+        let is_meant = |class: Class| class.outbound == outbound && class.ipv6 == ipv6;
+        (0..).zip(entries).any(|(index, entry)| is_meant(Class::from_index(index)) && entry != end::REJECT)
     }
 
     /// Whether the filter may match an event of this number, whatever else the event tells.

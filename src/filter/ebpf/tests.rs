@@ -109,7 +109,7 @@ fn expected(filter: &Filter, packet: &[u8], vantage: Vantage) -> bool {
     address.set_outbound(vantage.outbound);
     address.set_loopback(vantage.loopback == Some(true));
     address.set_ipv6(layout.is_ipv6());
-    address.set_interface_index(3);
+    address.set_interface_index(vantage.interface.unwrap_or(3));
     layout.total_len() == packet.len()
         && filter.matches(PacketRef { bytes: packet, layout: &layout, address: &address })
 }
@@ -142,7 +142,7 @@ fn check(text: &str, packet: &[u8]) -> Result<(), TestCaseError> {
     let filter = Filter::compile_extended(text, Layer::Network, &Sets::new()).unwrap();
     for outbound in [false, true] {
         for loopback in [None, Some(false), Some(true)] {
-            let vantage = Vantage { outbound, loopback };
+            let vantage = Vantage::new(outbound, loopback);
             let program = filter.ebpf(vantage).unwrap();
             prop_assert!(is_all_reached(program.code()), "{}\n{}", text, program);
             let matches = expected(&filter, packet, vantage);
@@ -159,6 +159,45 @@ fn check(text: &str, packet: &[u8]) -> Result<(), TestCaseError> {
         }
     }
     Ok(())
+}
+
+/// Asks the one program that is there for an interface, if any, and compares.
+fn check_by_interface(text: &str, packet: &[u8]) -> Result<bool, TestCaseError> {
+    let filter = Filter::compile_extended(text, Layer::Network, &Sets::new()).unwrap();
+    let mut is_split = false;
+    for (outbound, loopback) in [(true, None), (false, Some(false))] {
+        let Some(programs) = filter.ebpf_by_interface(Vantage::new(outbound, loopback), 1) else { continue };
+        is_split = true;
+        for interface in 1..12 {
+            let mut asked = programs.iter().filter(|one| one.interfaces.iter().all(|(n, is)| (*n == interface) == *is));
+            let answer = asked.next().map_or(Some(0), |one| run(one.program.code(), packet));
+            prop_assert!(asked.next().is_none(), "{}: two programs for interface {}", text, interface);
+            let stays = loopback.unwrap_or(interface == 1);
+            let vantage = Vantage { interface: Some(interface), ..Vantage::new(outbound, Some(stays)) };
+            let matches = expected(&filter, packet, vantage);
+            prop_assert_eq!(answer, Some(u64::from(matches)), "{} {} {:?}", text, interface, packet);
+        }
+    }
+    Ok(is_split)
+}
+
+#[test]
+fn filters_that_ask_for_interfaces_have_a_program_for_each() {
+    for (text, is_split) in [
+        ("ifIdx == 3", true),
+        ("ifIdx != 3 and udp", true),
+        ("ifIdx in {2, 5, 7} or tcp.DstPort == 443", true),
+        ("(ifIdx < 4 and udp) or (ifIdx == 9 and loopback) or inbound", true),
+        ("loopback or ifIdx == 2", true),
+        ("ifIdx == 3 and random8 < 128", false),
+        ("ifIdx > 9", false),
+        ("udp and loopback", false),
+        ("ifIdx in {2, 4, 6, 8, 10, 12, 14, 16, 18}", false),
+    ] {
+        for packet in base_packets() {
+            assert_eq!(check_by_interface(text, &packet).unwrap(), is_split, "{text}");
+        }
+    }
 }
 
 fn base_packets() -> Vec<Vec<u8>> {
@@ -313,7 +352,7 @@ proptest! {
         sets.insert("ports", ports.iter().map(u16::to_string)).unwrap();
         let text = if negated { "udp.DstPort not in $ports" } else { "udp.DstPort in $ports" };
         let filter = Filter::compile_extended(text, Layer::Network, &sets).unwrap();
-        let vantage = Vantage { outbound: true, loopback: None };
+        let vantage = Vantage::new(true, None);
         let program = filter.ebpf(vantage).unwrap();
         let any_port = ports.iter().next().copied().unwrap_or(0);
         for port in [port, any_port, any_port.wrapping_add(1)] {
@@ -330,7 +369,7 @@ proptest! {
 fn what_is_unknown_does_not_make_everything_match() {
     let exact = |text: &str| {
         let filter = Filter::compile(text, Layer::Network).unwrap();
-        filter.ebpf(Vantage { outbound: true, loopback: None }).unwrap()
+        filter.ebpf(Vantage::new(true, None)).unwrap()
     };
     let udp = Builder::ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(1, 2).build().unwrap();
     for text in ["random8 < 128 and tcp", "tcp and random8 < 128", "tcp and (random8 < 1 or random16 < 1)"] {
@@ -346,7 +385,7 @@ fn what_is_unknown_does_not_make_everything_match() {
 #[test]
 fn a_listing_names_every_instruction() {
     let filter = Filter::compile("ipv6.SrcAddr == ::1 and udp.DstPort == 53", Layer::Network).unwrap();
-    let program = filter.ebpf(Vantage { outbound: true, loopback: None }).unwrap();
+    let program = filter.ebpf(Vantage::new(true, None)).unwrap();
     let text = program.to_string();
     assert!(text.contains("r0 = packet u8[0]") && text.contains("exit") && text.contains("r3 = 0x1"), "{text}");
 }
