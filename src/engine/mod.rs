@@ -81,10 +81,13 @@ pub use handle::Handle;
 pub use inject::Injection;
 pub use options::{Mask, OpenOptions, Overload, Received, SendError, Wait};
 pub(crate) use priority::{Ladder, Rank};
+#[cfg(any(test, target_os = "linux", all(windows, target_arch = "x86_64")))]
 pub(crate) use queue::{Entry, Loss, Queue};
 pub use raw::{Overlapped, RawHandle};
 pub use read::Completion;
-pub(crate) use send::{repair, verify_lens, verify_sending};
+#[cfg(any(test, target_os = "linux", all(windows, target_arch = "x86_64")))]
+pub(crate) use send::verify_lens;
+pub(crate) use send::{repair, verify_sending};
 pub use statistics::Statistics;
 #[cfg(feature = "python")]
 pub(crate) use statistics::with_counts;
