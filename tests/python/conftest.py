@@ -7,6 +7,7 @@ Environment: `OXIDIVERT_CI` (not empty) makes every skip a failure, for machines
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Generator
 
@@ -15,6 +16,10 @@ import pytest
 
 #: The fixture `engine`, as users have it.
 pytest_plugins = ["oxidivert.testing"]
+
+# A shell that starts something in the background has it ignore Ctrl-C, and with it all that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile("fast", max_examples=100, deadline=None)
 hypothesis.settings.register_profile("slow", max_examples=5000, deadline=None)
