@@ -213,9 +213,7 @@ impl Source for LaneSource<'_> {
             }
             let count = lane.batch.len().min(crew.limit);
             if count > 0 {
-                for index in 0..count {
-                    batch.append_from(&lane.batch, index);
-                }
+                batch.append_run(&lane.batch, 0, count);
                 lane.batch.remove_front(count);
                 self.numbers.extend(lane.numbers.drain(..count));
                 lane.is_busy = true;
@@ -240,9 +238,7 @@ impl Source for LaneSource<'_> {
 
     fn take_back(&mut self, batch: &Batch, from: usize) {
         let mut state = self.crew.lock();
-        for index in from..batch.len() {
-            state.returned.batch.append_from(batch, index);
-        }
+        state.returned.batch.append_run(batch, from, batch.len().saturating_sub(from));
         state.returned.numbers.extend(self.numbers.drain(..).skip(from));
     }
 }

@@ -123,14 +123,18 @@ impl Handle {
         self.head.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn spares(&self) -> MutexGuard<'_, Vec<Batch>> {
+        self.spares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// An empty batch, in memory that was used before if there is any.
     pub fn new_batch(&self) -> Batch {
-        self.spares.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+        self.spares().pop().unwrap_or_default()
     }
 
     /// Takes a batch back that nobody needs any more: memory that is new for each batch costs more than receiving it.
     pub fn keep_memory(&self, mut batch: Batch) {
-        let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spares = self.spares();
         if spares.len() < SPARES && batch.memory() <= SPARE_MAX && !self.is_closed() {
             batch.clear();
             spares.push(batch);
@@ -149,9 +153,7 @@ impl Handle {
     fn take_head(&self, batch: &mut Batch, limit: usize) -> usize {
         let mut head = self.head();
         let count = head.len().min(limit);
-        for index in 0..count {
-            batch.append_from(&head, index);
-        }
+        batch.append_run(&head, 0, count);
         head.remove_front(count);
         self.has_head.store(!head.is_empty(), Ordering::Release);
         count
@@ -161,12 +163,8 @@ impl Handle {
     pub fn give_back(&self, batch: &Batch, from: usize) {
         let mut head = self.head();
         let rest = std::mem::take(&mut *head);
-        for index in from..batch.len() {
-            head.append_from(batch, index);
-        }
-        for index in 0..rest.len() {
-            head.append_from(&rest, index);
-        }
+        head.append_run(batch, from, batch.len().saturating_sub(from));
+        head.append_run(&rest, 0, rest.len());
         self.has_head.store(!head.is_empty(), Ordering::Release);
         drop(head);
         // Whoever waits for the backend looks here first.
@@ -203,7 +201,7 @@ impl Handle {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        self.spares.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.spares().clear();
         let head = std::mem::take(&mut *self.head());
         if !head.is_empty() && ending == Ending::Completed && self.re_injects() {
             // Nobody received these, so they go on; a send that was shut down keeps them, as the driver's does.

@@ -1,6 +1,6 @@
 //! A loop's batch in hand: what was decided about its packets, and what becomes of them.
 use super::{Error, ErrorCode, Handle, Received, SendError, Wait};
-use crate::batch::{Batch, Origin, Token};
+use crate::batch::{Batch, Token};
 use std::time::{Duration, Instant};
 
 /// How long a wait may keep the main thread from noticing a signal.
@@ -72,11 +72,8 @@ impl Round {
         if !self.batch.is_empty() && handle.re_injects() {
             self.mask.resize(self.batch.len(), false);
             self.dropped.clear();
-            for (record, send) in self.batch.records().iter().zip(&self.mask) {
-                if let (Origin::Received(token), false) = (record.origin, send) {
-                    self.dropped.push(token);
-                }
-            }
+            let dropped = self.batch.records().iter().zip(&self.mask).filter(|(_, send)| !**send);
+            self.dropped.extend(dropped.filter_map(|(record, _)| record.origin.received()));
             outcome = handle.send(&mut self.batch, Some(&self.mask)).map(|_| ());
             if !self.dropped.is_empty() {
                 handle.backend().discard(&self.dropped);

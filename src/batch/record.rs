@@ -1,6 +1,7 @@
 //! Many packets over one contiguous buffer. No index panics: what is not there is `None`.
 use crate::address::Address;
-use crate::packet::{Layout, ParseError};
+use crate::packet::{Endpoint, Layout, ParseError, read_addr, read_port};
+use std::net::SocketAddr;
 
 /// A backend's own name for a packet that it handed out and waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,6 +15,17 @@ pub enum Origin {
     /// Made here, copied, or sent before: sending it injects a new packet, in the place of the one with this token (or
     /// right behind it), where a backend knows places.
     Injected(Option<Token>),
+}
+
+impl Origin {
+    /// The token of a packet that was received and not yet sent.
+    #[inline]
+    pub const fn received(self) -> Option<Token> {
+        match self {
+            Self::Received(token) => Some(token),
+            Self::Injected(_) => None,
+        }
+    }
 }
 
 /// One packet of a [`Batch`], without its bytes.
@@ -58,6 +70,16 @@ pub struct PacketRef<'a> {
     pub layout: &'a Layout,
     /// The address record.
     pub address: &'a Address,
+}
+
+impl PacketRef<'_> {
+    /// This host's end and the other one, by the packet's direction; `None` for what has no ports.
+    pub fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {
+        let Self { bytes, layout, address } = *self;
+        let end = |end| Some(SocketAddr::new(read_addr(bytes, layout, end)?, read_port(bytes, layout, end)?));
+        let (source, destination) = (end(Endpoint::Source)?, end(Endpoint::Destination)?);
+        Some(if address.outbound() { (source, destination) } else { (destination, source) })
+    }
 }
 
 /// Packets with their addresses over one buffer.
@@ -195,9 +217,7 @@ impl Batch {
     /// Appends the packet at `index` of another batch, with all that is known of it. False if there is no such packet.
     pub fn append_from(&mut self, other: &Self, index: usize) -> bool {
         let (Some(record), Some(bytes)) = (other.records.get(index), other.bytes(index)) else { return false };
-        let start = self.buffer.len();
-        self.buffer.extend_from_slice(bytes);
-        self.records.push(Record { start, ..*record });
+        self.push_again(record, bytes, record.origin);
         true
     }
 
@@ -211,15 +231,18 @@ impl Batch {
     /// Appends `count` packets of another batch from index `from` on, with all that is known of them; how many bytes they
     /// have.
     pub(crate) fn append_run(&mut self, other: &Self, from: usize, count: usize) -> usize {
-        let records = other.records.get(from..from + count).unwrap_or_default();
         let before = self.buffer.len();
-        for record in records {
-            let start = self.buffer.len();
-            self.buffer
-                .extend_from_slice(other.buffer.get(record.start..record.start + record.len).unwrap_or_default());
-            self.records.push(Record { start, ..*record });
+        for index in from..from + count {
+            self.append_from(other, index);
         }
         self.buffer.len() - before
+    }
+
+    /// Makes new packets of all from index `from` on: whoever sends them injects copies, in no place of any other.
+    pub fn make_new(&mut self, from: usize) {
+        for record in self.records.iter_mut().skip(from) {
+            record.origin = Origin::Injected(None);
+        }
     }
 
     /// Keeps the first `len` packets.

@@ -51,7 +51,7 @@ impl Drop for State {
             if handle.keeps_received() {
                 let is_taken_out = |index: usize| self.packets.get(index).is_some_and(Option::is_some);
                 let records = self.batch.records().iter().enumerate().filter(|(index, _)| !is_taken_out(*index));
-                let tokens: Vec<Token> = records.filter_map(|(_, record)| received_token(record)).collect();
+                let tokens: Vec<Token> = records.filter_map(|(_, record)| record.origin.received()).collect();
                 handle.backend().release(&tokens);
             }
             handle.keep_memory(std::mem::take(&mut self.batch));
@@ -216,11 +216,6 @@ fn widen(picks: &[usize], mask: Option<&[bool]>, len: usize) -> Vec<bool> {
     whole
 }
 
-/// The token of a packet that was received and not sent.
-const fn received_token(record: &Record) -> Option<Token> {
-    if let Origin::Received(token) = record.origin { Some(token) } else { None }
-}
-
 impl State {
     /// Whether there is no packet at an index, but an event.
     fn has_event(&self, index: usize) -> bool {
@@ -260,9 +255,7 @@ impl State {
     /// The packets as new ones, for a handle that did not receive them.
     fn as_new(&self) -> Batch {
         let mut batch = self.batch.clone();
-        for record in batch.records_mut() {
-            record.origin = Origin::Injected(None);
-        }
+        batch.make_new(0);
         batch
     }
 

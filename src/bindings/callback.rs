@@ -53,10 +53,7 @@ pub(super) fn hand_out<'py>(
             return Err(error);
         }
     };
-    let token = match round.batch.records().get(index).map(|record| record.origin) {
-        Some(Origin::Received(token)) => Some(token),
-        _ => None,
-    };
+    let token = round.batch.records().get(index).and_then(|record| record.origin.received());
     hand.hold(token);
     let judged = callback
         .call1(arguments)

@@ -82,8 +82,8 @@ pub(super) struct PyPacket {
 impl Drop for PyPacket {
     /// Without its packet object nobody can send what was received.
     fn drop(&mut self) {
-        let origin = self.slot.lock().origin();
-        if let Origin::Received(token) = origin {
+        let received = self.slot.lock().origin().received();
+        if let Some(token) = received {
             self.handle.release(token);
         }
     }

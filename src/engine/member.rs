@@ -3,14 +3,14 @@ use super::bypass::Bypasses;
 use super::clock::{TICKS_PER_MILLISECOND, time_ns};
 use super::error::{Error, ErrorCode};
 use super::options::{OpenOptions, Overload, Received};
-use super::queue::{Entry, Loss, Queue};
+use super::queue::{Entry, Queue};
 use super::read::{Completion, Read};
-use super::statistics::Statistics;
+use super::statistics::{Loss, Statistics};
 use super::traveller::Traveller;
 use super::wait::Bell;
 use super::warning::AgeWatch;
 use crate::address::{Flags, Layer, Parameter};
-use crate::batch::{Batch, Origin, PacketRef, Token};
+use crate::batch::{Batch, Origin, PacketRef};
 use crate::filter::Filter;
 use crate::packet::{FlowKey, Layout};
 use std::collections::VecDeque;
@@ -44,8 +44,6 @@ pub(super) struct Member {
     pub(super) reads: VecDeque<Arc<Read>>,
     pub(super) bypasses: Bypasses,
     pub(super) statistics: Statistics,
-    /// How many originals were queued, by which they are named.
-    originals: u64,
     /// Packets that were handed out and neither sent nor given up.
     pub(super) in_hand: u64,
     pub(super) age_watch: AgeWatch,
@@ -70,7 +68,6 @@ impl Member {
             reads: VecDeque::new(),
             bypasses: Bypasses::default(),
             statistics: Statistics::default(),
-            originals: 0,
             in_hand: 0,
             age_watch: AgeWatch::default(),
             opened_at,
@@ -119,12 +116,12 @@ impl Member {
         let now = traveller.address.timestamp();
         let Self { queue, statistics, .. } = self;
         let has_room = queue.make_room(traveller.bytes.len(), now, &mut |record, bytes, loss| {
-            if note_loss(statistics, loss, lets_pass) {
+            if statistics.note_loss(loss, lets_pass) {
                 passed.push_again(record, bytes, Origin::Injected(None));
             }
         });
         if !has_room {
-            return !note_loss(statistics, Loss::Size, lets_pass);
+            return !statistics.note_loss(Loss::Size, lets_pass);
         }
         let mut address = traveller.address;
         if self.flags.has(Flags::SNIFF) {
@@ -135,7 +132,7 @@ impl Member {
             address: &address,
             time_ns: time_ns(now),
             process_id: traveller.process_id,
-            origin: self.new_origin(),
+            origin: self.queue.new_origin(self.takes_originals()),
         };
         let was_empty = self.queue.is_empty();
         self.queue.push(&entry, traveller.bytes);
@@ -147,21 +144,11 @@ impl Member {
         true
     }
 
-    /// What the next queued packet is to whoever receives it.
-    #[inline]
-    const fn new_origin(&mut self) -> Origin {
-        if !self.takes_originals() {
-            return Origin::Injected(None);
-        }
-        self.originals += 1;
-        Origin::Received(Token(self.originals))
-    }
-
     /// Discards what waited too long.
     pub(super) fn expire(&mut self, now: i64) {
         let Self { queue, statistics, .. } = self;
         queue.expire(now, &mut |_, _, loss| {
-            note_loss(statistics, loss, false);
+            statistics.note_loss(loss, false);
         });
     }
 
@@ -265,21 +252,4 @@ impl Member {
     pub(super) fn parameter(&self, parameter: Parameter) -> u64 {
         self.queue.limits.value(parameter).unwrap_or_else(|| super::version(parameter))
     }
-}
-
-/// Counts what a queue lost; whether it is let go on.
-fn note_loss(statistics: &mut Statistics, loss: Loss, lets_pass: bool) -> bool {
-    match loss {
-        Loss::Expired => statistics.expired += 1,
-        Loss::Length | Loss::Size if lets_pass => {
-            statistics.passed_on_overload += 1;
-            return true;
-        }
-        Loss::Length => statistics.overflowed += 1,
-        Loss::Size => {
-            statistics.overflowed += 1;
-            statistics.overflowed_by_size += 1;
-        }
-    }
-    false
 }

@@ -82,12 +82,13 @@ pub use inject::Injection;
 pub use options::{Mask, OpenOptions, Overload, Received, SendError, Wait};
 pub(crate) use priority::{Ladder, Rank};
 #[cfg(any(test, target_os = "linux", all(windows, target_arch = "x86_64")))]
-pub(crate) use queue::{Entry, Loss, Queue};
+pub(crate) use queue::{Entry, Queue};
 pub use raw::{Overlapped, RawHandle};
 pub use read::Completion;
 #[cfg(any(test, target_os = "linux", all(windows, target_arch = "x86_64")))]
 pub(crate) use send::verify_lens;
 pub(crate) use send::{repair, verify_sending};
+pub(crate) use statistics::Loss;
 pub use statistics::Statistics;
 #[cfg(feature = "python")]
 pub(crate) use statistics::with_counts;

@@ -7,8 +7,9 @@
 //! The queue is made of batches, as large as those that its reader asks for: whoever asks for a batch is given one of
 //! them as it is, and none of its packets is copied again.
 use super::clock::TICKS_PER_MILLISECOND;
+use super::statistics::Loss;
 use crate::address::{Address, Layer, Parameter};
-use crate::batch::{Batch, Origin, Record};
+use crate::batch::{Batch, Origin, Record, Token};
 use crate::packet::Layout;
 use std::collections::VecDeque;
 
@@ -33,17 +34,6 @@ pub(crate) struct Entry<'a> {
     pub(crate) process_id: u32,
     /// What whoever receives it sends, when it sends it.
     pub(crate) origin: Origin,
-}
-
-/// Why an entry was lost to the queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Loss {
-    /// It waited too long.
-    Expired,
-    /// There were too many.
-    Length,
-    /// There were too many bytes.
-    Size,
 }
 
 /// The limits: the parameters of a queue.
@@ -121,6 +111,8 @@ pub(crate) struct Queue {
     /// What all entries cost.
     size: u64,
     overhead: u64,
+    /// How many originals were named.
+    originals: u64,
     pub(crate) limits: Limits,
 }
 
@@ -146,6 +138,7 @@ impl Queue {
             len: 0,
             size: 0,
             overhead: overhead(layer),
+            originals: 0,
             limits,
         }
     }
@@ -209,6 +202,16 @@ impl Queue {
             note(record, bytes, loss);
         }
         self.remove_first();
+    }
+
+    /// What the next entry is to whoever receives it: an original, by a name of its own, or a copy.
+    #[inline]
+    pub(crate) const fn new_origin(&mut self, is_original: bool) -> Origin {
+        if !is_original {
+            return Origin::Injected(None);
+        }
+        self.originals += 1;
+        Origin::Received(Token(self.originals))
     }
 
     /// Appends an entry; room was made before.
@@ -291,12 +294,11 @@ impl Queue {
             if batch.is_empty() && self.taken == 0 && taken == chunk.len() {
                 std::mem::swap(batch, chunk);
                 self.size -= batch.bytes_len() as u64;
-                let spare = self.chunks.pop_front();
-                self.keep(spare.unwrap_or_default());
             } else {
                 self.size -= batch.append_run(chunk, self.taken, taken) as u64;
-                self.take_from_first(taken);
             }
+            // Of one that was exchanged an empty batch is left.
+            self.take_from_first(taken);
             count += taken;
         }
         self.len -= count;
@@ -329,7 +331,6 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::Token;
 
     /// An entry whose token is the time on its stamp.
     fn entry(address: &Address) -> Entry<'_> {

@@ -194,7 +194,7 @@ impl RawHandle {
             let outcome = raw_len(rest).and_then(|len| {
                 let packet = rest.get(..len).unwrap_or(rest);
                 offset += len;
-                way.send_one(packet, well_formed(packet).as_ref(), address, 0)
+                way.send_one(&mut way.traveller(), packet, well_formed(packet).as_ref(), address, 0)
             });
             match outcome {
                 Ok(()) => sent += 1,

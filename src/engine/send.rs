@@ -131,31 +131,27 @@ impl Way<'_> {
         verify_lens(bytes, layout.total_len())?;
         if layout.is_extended() {
             let whole = bytes.get(..layout.total_len()).unwrap_or(bytes);
-            return self.send_one(whole, Some(&layout.without_rest()), address, *process_id);
+            return self.send_one(&mut self.traveller(), whole, Some(&layout.without_rest()), address, *process_id);
         }
-        if needs_work(Some(layout), address) {
-            return self.send_repaired(bytes, Some(layout), address, *process_id);
-        }
-        self.set_out(traveller, bytes, Some(layout), address, *process_id);
-        self.ladder.descend(self.from, traveller, self.exit);
-        Ok(())
+        self.send_one(traveller, bytes, Some(layout), address, *process_id)
     }
 
-    /// Sends a packet of the right length. Nothing is known of one whose offset table is missing, so that no handle
-    /// sees it.
-    pub(super) fn send_one(
+    /// Sends a packet of the right length, as a traveller of this way. Nothing is known of one whose offset table is
+    /// missing, so that no handle sees it.
+    #[inline(always)]
+    pub(super) fn send_one<'a>(
         &mut self,
-        bytes: &[u8],
-        layout: Option<&Layout>,
+        traveller: &mut Traveller<'a>,
+        bytes: &'a [u8],
+        layout: Option<&'a Layout>,
         address: &Address,
         process_id: u32,
     ) -> Result<(), Error> {
         if needs_work(layout, address) {
             return self.send_repaired(bytes, layout, address, process_id);
         }
-        let mut traveller = self.traveller();
-        self.set_out(&mut traveller, bytes, layout, address, process_id);
-        self.ladder.descend(self.from, &traveller, self.exit);
+        self.set_out(traveller, bytes, layout, address, process_id);
+        self.ladder.descend(self.from, traveller, self.exit);
         Ok(())
     }
 
@@ -183,7 +179,7 @@ impl Way<'_> {
     }
 
     /// A packet about to be sent of which nothing is known yet.
-    const fn traveller<'a>(&self) -> Traveller<'a> {
+    pub(super) const fn traveller<'a>(&self) -> Traveller<'a> {
         Traveller { bytes: &[], layout: None, address: self.address, fragments: Fragments::Any, process_id: 0 }
     }
 

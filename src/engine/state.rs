@@ -14,7 +14,7 @@ use super::sync::{Mutex, MutexGuard, lock};
 use super::wait::Bell;
 use super::{Availability, Settings};
 use crate::address::{Event, Flags, Layer, OpenError, verify_open};
-use crate::batch::{Batch, Origin};
+use crate::batch::Batch;
 use crate::filter::Filter;
 use crate::packet::FlowKey;
 use std::sync::Arc;
@@ -192,9 +192,10 @@ impl State {
     fn give_back(&mut self, layer: Layer, rank: Rank, queued: &Batch, now: i64) {
         let Some(mut way) = self.way(layer, rank, now) else { return };
         let (mut given_back, mut failed) = (0, 0);
+        let mut traveller = way.traveller();
         for (index, record) in queued.records().iter().enumerate() {
             let bytes = queued.bytes(index).unwrap_or_default();
-            match way.send_one(bytes, Some(&record.layout), &record.address, record.process_id) {
+            match way.send_one(&mut traveller, bytes, Some(&record.layout), &record.address, record.process_id) {
                 Ok(()) => given_back += 1,
                 Err(_) => failed += 1,
             }
@@ -235,8 +236,6 @@ impl Member {
     fn take_queue(&mut self, batch: &mut Batch) {
         let from = batch.len();
         self.queue.hand_out(batch, usize::MAX);
-        for record in batch.records_mut().iter_mut().skip(from) {
-            record.origin = Origin::Injected(None);
-        }
+        batch.make_new(from);
     }
 }

@@ -49,3 +49,33 @@ macro_rules! statistics {
 }
 
 with_counts!(statistics);
+
+/// Why an entry was lost to the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// It waited too long.
+    Expired,
+    /// There were too many.
+    Length,
+    /// There were too many bytes.
+    Size,
+}
+
+impl Statistics {
+    /// Counts what a queue lost; whether it goes on, as packets may that there was no room for if overload `lets_pass` them.
+    pub(crate) const fn note_loss(&mut self, loss: Loss, lets_pass: bool) -> bool {
+        match loss {
+            Loss::Expired => self.expired += 1,
+            Loss::Length | Loss::Size if lets_pass => {
+                self.passed_on_overload += 1;
+                return true;
+            }
+            Loss::Length => self.overflowed += 1,
+            Loss::Size => {
+                self.overflowed += 1;
+                self.overflowed_by_size += 1;
+            }
+        }
+        false
+    }
+}

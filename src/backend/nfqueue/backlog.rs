@@ -9,14 +9,6 @@ pub(super) struct Backlog {
     pub(super) queue: Queue,
 }
 
-/// The token of a packet in the queue.
-fn token(record: &Record) -> Option<Token> {
-    match record.origin {
-        Origin::Received(token) => Some(token),
-        Origin::Injected(_) => None,
-    }
-}
-
 impl Backlog {
     pub(super) fn new(layer: Layer) -> Self {
         Self { queue: Queue::new(layer) }
@@ -29,7 +21,7 @@ impl Backlog {
     /// Discards what waited too long.
     pub(super) fn expire(&mut self, now: i64, note: &mut impl FnMut(Token, Loss)) {
         self.queue.expire(now, &mut |record, _, loss| {
-            if let Some(token) = token(record) {
+            if let Some(token) = record.origin.received() {
                 note(token, loss);
             }
         });
@@ -45,7 +37,7 @@ impl Backlog {
         note: &mut impl FnMut(Token, Loss),
     ) {
         let has_room = self.queue.make_room(arrival.bytes.len(), now, &mut |record, _, loss| {
-            if let Some(token) = self::token(record) {
+            if let Some(token) = record.origin.received() {
                 note(token, loss);
             }
         });
@@ -68,14 +60,14 @@ impl Backlog {
         let from = batch.len();
         let count = self.queue.hand_out(batch, limit);
         for record in batch.records_mut().iter_mut().skip(from) {
-            record.origin = token(record).map_or(Origin::Injected(None), &mut origin);
+            record.origin = record.origin.received().map_or(Origin::Injected(None), &mut origin);
         }
         count
     }
 
     /// The packets' tokens.
     pub(super) fn tokens(&self) -> impl Iterator<Item = Token> + '_ {
-        self.queue.records().filter_map(token)
+        self.queue.records().filter_map(|record| record.origin.received())
     }
 
     /// Takes out the packets that `select` picks, and keeps the order of all others; the tokens of those taken.
@@ -83,7 +75,7 @@ impl Backlog {
         let mut taken = Vec::new();
         self.queue.remove_selected(|record, bytes| {
             let is_selected = select(record, bytes);
-            taken.extend(token(record).filter(|_| is_selected));
+            taken.extend(record.origin.received().filter(|_| is_selected));
             is_selected
         });
         taken

@@ -17,7 +17,7 @@ use super::nft::Hook;
 use super::queue::{Waiting, hook_of};
 use super::ring::Ring;
 use super::sys::{self, Descriptor};
-use super::sys_bpf;
+use super::sys_bpf::{self, LOAD_BYTES};
 use crate::filter::{Arithmetic, Assembler, Matched, Relation};
 use crate::packet::field::array;
 use std::io::{Error, ErrorKind, Result};
@@ -41,7 +41,6 @@ const PACKET: u32 = 24;
 const CONTEXT_MARK: i16 = 8;
 const CONTEXT_INTERFACE: i16 = 40;
 /// Helper functions.
-const LOAD_BYTES: u32 = 26;
 const TIME_SINCE_BOOT: u32 = 125;
 const RESERVE: u32 = 131;
 const SUBMIT: u32 = 132;

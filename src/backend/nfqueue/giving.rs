@@ -1,11 +1,8 @@
 //! What becomes of packets that wait and that nobody sends: they expire, are given back or up, or pass by.
-use super::held::Held;
-use super::netlink::Writer;
 use super::queue::{Queue, Verdict};
 use super::state::{Source, State};
 use super::token;
 use crate::batch::{Batch, Origin, Token};
-use crate::engine::{Loss, Statistics};
 use crate::packet::FlowKey;
 use std::io::Result;
 
@@ -15,9 +12,9 @@ impl State {
         let can_send = self.can_send();
         let Self { backlog, statistics, answers, gone, .. } = self;
         backlog.expire(now, &mut |token, loss| {
-            let verdict = note_loss(statistics, loss, false);
-            if can_send && !is_gone(*gone, token) {
-                queue.answer(answers, token::id(token), verdict, None);
+            statistics.note_loss(loss, false);
+            if can_send && !token::is_gone(*gone, token) {
+                queue.answer(answers, token::id(token), Verdict::Drop, None);
             }
         });
     }
@@ -32,7 +29,7 @@ impl State {
         let Self { backlog, held, gone, .. } = self;
         backlog.hand_out(&mut batch, usize::MAX, |token| {
             // Nothing is given up for what is sent at once.
-            let _ = !is_gone(*gone, token) && held.note(token::id(token)).is_none();
+            let _ = !token::is_gone(*gone, token) && held.note(token::id(token)).is_none();
             Origin::Received(token)
         });
         if can_send {
@@ -82,33 +79,4 @@ impl State {
         self.statistics.dropped += tokens.len() as u64;
         queue.flush(&mut self.answers)
     }
-}
-
-/// Whether the kernel does not have a packet any more.
-pub(super) fn is_gone(gone: Option<u32>, token: Token) -> bool {
-    gone.is_some_and(|last| last.wrapping_sub(token::id(token)) < u32::MAX / 2)
-}
-
-/// Notes a packet that is handed out, and gives the oldest one up if too many are.
-pub(super) fn note_held(queue: &Queue, held: &mut Held, answers: &mut Writer, token: Token) {
-    if let Some(id) = held.note(token::id(token)) {
-        queue.answer(answers, id, Verdict::Drop, None);
-    }
-}
-
-/// Counts what the queue lost, and what becomes of it.
-pub(super) fn note_loss(statistics: &mut Statistics, loss: Loss, lets_pass: bool) -> Verdict {
-    match loss {
-        Loss::Expired => statistics.expired += 1,
-        Loss::Length | Loss::Size if lets_pass => {
-            statistics.passed_on_overload += 1;
-            return Verdict::Accept;
-        }
-        Loss::Length => statistics.overflowed += 1,
-        Loss::Size => {
-            statistics.overflowed += 1;
-            statistics.overflowed_by_size += 1;
-        }
-    }
-    Verdict::Drop
 }

@@ -5,8 +5,8 @@
 use super::super::Process;
 use super::sys::{self, Descriptor};
 use crate::batch::PacketRef;
+use crate::packet::Transport;
 use crate::packet::field::array;
-use crate::packet::{Endpoint, Transport, read_addr, read_port};
 use std::fs;
 use std::io::Result;
 use std::net::{IpAddr, SocketAddr};
@@ -39,11 +39,8 @@ pub(super) fn of_ends(protocol: Transport, local: SocketAddr, remote: SocketAddr
 
 /// A packet's protocol, this host's end and the other; `None` for what has no ports.
 pub(super) fn ends(packet: PacketRef<'_>) -> Option<(Transport, SocketAddr, SocketAddr)> {
-    let PacketRef { bytes, layout, address } = packet;
-    let protocol = layout.transport().filter(|transport| matches!(transport, Transport::Tcp | Transport::Udp))?;
-    let end = |end| Some(SocketAddr::new(read_addr(bytes, layout, end)?, read_port(bytes, layout, end)?));
-    let (source, destination) = (end(Endpoint::Source)?, end(Endpoint::Destination)?);
-    Some(if address.outbound() { (protocol, source, destination) } else { (protocol, destination, source) })
+    let (local, remote) = packet.ends()?;
+    Some((packet.layout.transport()?, local, remote))
 }
 
 /// A socket as the kernel's tables name it.

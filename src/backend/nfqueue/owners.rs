@@ -5,9 +5,9 @@
 //! What no event told of, such as sockets that are older than the handle, is looked up: the socket in the kernel's tables, its
 //! process in `/proc`, for [`WAIT`] at most, while the packet and those behind it wait.
 use super::owner::{Tables, ends, of_socket};
-use super::record::{Record, TCP};
+use super::record::{RECORD_LEN, Record, TCP, kind};
 use super::sys;
-use super::watch::{Purpose, RECORD_LEN, Watch, kind};
+use super::watch::{Purpose, Watch};
 use crate::batch::Batch;
 use crate::engine::Warning;
 use crate::packet::Transport;

@@ -8,7 +8,7 @@ use super::state::{Source, State};
 use super::sys;
 use super::token;
 use crate::address::{Address, Layer};
-use crate::batch::{Batch, Origin, Record, Token};
+use crate::batch::{Batch, Record, Token};
 use crate::engine::{Error, ErrorCode, Mask, SendError, repair, verify_lens, verify_sending};
 use std::time::{Duration, Instant};
 
@@ -86,10 +86,7 @@ impl State {
         now: i64,
     ) -> Result<(), Error> {
         let queue = source.queue;
-        let received = match record.origin {
-            Origin::Received(token) => Some(token),
-            Origin::Injected(_) => None,
-        };
+        let received = record.origin.received();
         let is_oldest = received.is_some_and(|token| self.held.oldest() == Some(token::id(token)));
         let held = received.filter(|token| self.held.take(token::id(*token)));
         if let Some(token) = held

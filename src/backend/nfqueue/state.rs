@@ -3,8 +3,7 @@ use super::arrival::{Arrival, arrival};
 use super::backlog::Backlog;
 use super::carrier::{Arrived, Carriers};
 use super::copies::Copies;
-use super::giving::{is_gone, note_held, note_loss};
-use super::held::Held;
+use super::held::{Held, note_held};
 use super::log::{Log, copy};
 use super::netlink::{Message, Messages, Writer};
 use super::nft::Hook;
@@ -128,7 +127,7 @@ impl State {
             if !can_send {
                 return Origin::Injected(None);
             }
-            if !is_gone(*gone, token) {
+            if !token::is_gone(*gone, token) {
                 note_held(queue, held, answers, token);
             }
             Origin::Received(token)
@@ -366,8 +365,10 @@ impl State {
         let Self { backlog, statistics, answers, on_overload, gone, .. } = self;
         let lets_pass = *on_overload == Overload::Pass && can_send;
         backlog.push(arrival, time_ns, token, now, &mut |token, loss| {
-            let verdict = note_loss(statistics, loss, lets_pass && !is_gone(*gone, token));
-            if can_send && !is_gone(*gone, token) {
+            let is_gone = token::is_gone(*gone, token);
+            let goes_on = statistics.note_loss(loss, lets_pass && !is_gone);
+            if can_send && !is_gone {
+                let verdict = if goes_on { Verdict::Accept } else { Verdict::Drop };
                 queue.answer(answers, token::id(token), verdict, None);
             }
         });

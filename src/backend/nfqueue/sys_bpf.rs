@@ -8,6 +8,8 @@ use std::io::Result;
 /// Types of eBPF programs.
 pub(super) const SOCKET_FILTER: u32 = 1;
 pub(super) const SCHEDULER_CLASSIFIER: u32 = 3;
+/// The helper function that copies bytes of a packet.
+pub(super) const LOAD_BYTES: u32 = 26;
 /// Where programs are attached.
 const TCX_EGRESS: u32 = 47;
 /// The commands that load one, and that attach one.

@@ -35,3 +35,8 @@ pub(super) const fn is_outbound(token: Token) -> bool {
 pub(super) const fn is_at(token: Token, interface: u32) -> bool {
     token.0 >> INTERFACE_SHIFT == (interface & INTERFACE_MASK) as u64
 }
+
+/// Whether the kernel does not have a packet any more, since it gave up all up to a number.
+pub(super) fn is_gone(gone: Option<u32>, token: Token) -> bool {
+    gone.is_some_and(|last| last.wrapping_sub(id(token)) < u32::MAX / 2)
+}

@@ -2,39 +2,18 @@
 //!
 //! Programs are attached by links, which go with their descriptors, so that nothing stays when the process ends. They see
 //! every network namespace; each record says which.
+use super::record::kind;
 use super::ring::Ring;
 use super::sys::Descriptor;
 use super::sys_bpf;
-use super::watch_code::{KEY_LEN, operations, program, refusal};
+use super::watch_code::{CGROUP_SOCKET, Hook, KEY_LEN, hook, operations, program, refusal};
 use super::watch_packets::packets;
 use crate::filter::Filter;
 use std::io::{ErrorKind, Result};
 
 /// Bytes of the ring.
 const RING_LEN: usize = 1 << 20;
-/// Length of a record.
-pub(super) const RECORD_LEN: usize = 80;
-
-/// What a record is about.
-pub(super) mod kind {
-    pub(in super::super) const BIND: u32 = 1;
-    pub(in super::super) const CONNECT: u32 = 2;
-    pub(in super::super) const LISTEN: u32 = 3;
-    pub(in super::super) const CLOSE: u32 = 4;
-    /// A TCP connection is there that this side asked for, or the other.
-    pub(in super::super) const ACTIVE: u32 = 5;
-    pub(in super::super) const PASSIVE: u32 = 6;
-    /// A TCP connection is in another state.
-    pub(in super::super) const STATE: u32 = 7;
-    /// A datagram goes to an end for the first time, or comes from one.
-    pub(in super::super) const SENT: u32 = 8;
-    pub(in super::super) const RECEIVED: u32 = 9;
-    /// A process makes a socket its own: it makes it, or connects it.
-    pub(in super::super) const OWNER: u32 = 10;
-}
-
 /// Types of programs.
-pub(super) const CGROUP_SOCKET: u32 = 9;
 const CGROUP_PACKET: u32 = 8;
 const SOCKET_OPERATIONS: u32 = 13;
 const SOCKET_ADDRESS: u32 = 18;
@@ -48,18 +27,6 @@ pub(super) struct Watch {
     pub(super) ring: Ring,
     _map: Descriptor,
     _links: Vec<Descriptor>,
-}
-
-/// What a program tells of, at which hook.
-pub(super) struct Hook {
-    pub(super) program: u32,
-    attach: u32,
-    pub(super) kind: u32,
-    pub(super) ipv6: bool,
-}
-
-const fn hook(program: u32, attach: u32, kind: u32, ipv6: bool) -> Hook {
-    Hook { program, attach, kind, ipv6 }
 }
 
 /// The hooks but that of TCP's operations.

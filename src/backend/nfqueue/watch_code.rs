@@ -1,21 +1,14 @@
 //! The code of the programs at the control group: what they write of socket operations, and to which operations they say no.
+use super::record::place::{
+    COOKIE, FAMILY, KIND, LOCAL, LOCAL_PORT, NAMESPACE, PROCESS, PROTOCOL, REMOTE, REMOTE_PORT, STATE,
+};
+use super::record::{RECORD_LEN, kind};
 use super::sys::Descriptor;
-use super::watch::{CGROUP_SOCKET, Hook, RECORD_LEN, kind};
 use crate::address::Event;
 use crate::filter::{Arithmetic, Assembler, CodeLabel, EventPlaces, Filter, Relation};
 
-/// Where the parts of a record lie.
-const COOKIE: i16 = 0;
-const NAMESPACE: i16 = 8;
-const PROCESS: i16 = 16;
-const KIND: i16 = 20;
-pub(super) const FAMILY: i16 = 24;
-pub(super) const PROTOCOL: i16 = 28;
-pub(super) const LOCAL: i16 = 32;
-pub(super) const REMOTE: i16 = 48;
-pub(super) const LOCAL_PORT: i16 = 64;
-pub(super) const REMOTE_PORT: i16 = 68;
-const STATE: i16 = 72;
+/// The type of programs that are asked of sockets themselves.
+pub(super) const CGROUP_SOCKET: u32 = 9;
 
 /// Helper functions.
 const UPDATE_ELEMENT: u32 = 2;
@@ -31,7 +24,7 @@ pub(super) const KEY_LEN: u32 = 32;
 /// Callbacks on every change of a connection's state.
 const STATE_CALLBACK: u32 = 4;
 pub(super) const UDP: u32 = 17;
-const TCP: u32 = 6;
+const TCP: u32 = super::record::TCP as u32;
 
 /// Registers: the context, and the end of the stack.
 pub(super) const CONTEXT: u8 = 6;
@@ -91,6 +84,18 @@ const OF_SOCKET: (i16, i16, i16) = (24, 28, 44);
 /// TCP's operations with what they mean here.
 const OF_OPERATIONS: [(u32, u32); 5] =
     [(3, kind::CONNECT), (4, kind::ACTIVE), (5, kind::PASSIVE), (10, kind::STATE), (11, kind::LISTEN)];
+
+/// What a program tells of, at which hook.
+pub(super) struct Hook {
+    pub(super) program: u32,
+    pub(super) attach: u32,
+    pub(super) kind: u32,
+    pub(super) ipv6: bool,
+}
+
+pub(super) const fn hook(program: u32, attach: u32, kind: u32, ipv6: bool) -> Hook {
+    Hook { program, attach, kind, ipv6 }
+}
 
 /// The program of a hook.
 pub(super) fn program(hook: &Hook, ring: &Descriptor, map: &Descriptor) -> Vec<u64> {

@@ -1,15 +1,15 @@
 //! The code of the programs that packets pass on their way between a socket and the network: they tell of the first datagram
 //! between a socket and another end, however the socket was used.
+use super::record::kind;
+use super::record::place::{FAMILY, LOCAL, LOCAL_PORT, PROTOCOL, REMOTE, REMOTE_PORT};
 use super::sys::Descriptor;
-use super::watch::kind;
+use super::sys_bpf::LOAD_BYTES;
 use super::watch_code::{
-    CONTEXT, FAMILY, LOCAL, LOCAL_PORT, PROTOCOL, RECORD, REMOTE, REMOTE_PORT, UDP, VALUE, address, write_empty_record,
-    write_names, write_only_first, write_output,
+    CONTEXT, RECORD, UDP, VALUE, address, write_empty_record, write_names, write_only_first, write_output,
 };
 use crate::filter::{Arithmetic, Assembler, CodeLabel, Relation};
 
-/// Helper functions.
-const LOAD_BYTES: u32 = 26;
+/// A helper function.
 const WHOLE_SOCKET: u32 = 95;
 /// Where a packet's context tells the socket and the Ethernet type, and a socket its protocol.
 const PACKET_SOCKET: i16 = 168;

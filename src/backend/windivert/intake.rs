@@ -5,7 +5,7 @@ use super::hold::{Hold, Shared};
 use super::loss::LossEstimate;
 use super::timebase::Timebase;
 use crate::address::{Address, Flags, Layer, Parameter};
-use crate::batch::{Batch, Origin, PacketRef, Token};
+use crate::batch::{Batch, Origin, PacketRef};
 use crate::engine::{AgeWatch, Bypasses, Entry, Loss, Queue, Statistics, Warning};
 use crate::filter::Filter;
 use crate::packet::{FlowKey, Layout};
@@ -24,8 +24,6 @@ pub(super) struct Intake {
     queue: Queue,
     /// Whose packets wait until their process is known, if processes are tracked.
     hold: Option<Hold>,
-    /// How many originals were queued, by which they are named.
-    originals: u64,
     timebase: Timebase,
     loss: LossEstimate,
     statistics: Statistics,
@@ -41,7 +39,6 @@ impl Intake {
             bypasses: Bypasses::default(),
             queue: Queue::with_ticks(layer, timebase.ticks_per_millisecond()),
             hold: None,
-            originals: 0,
             timebase,
             loss: LossEstimate::default(),
             statistics: Statistics::default(),
@@ -111,25 +108,18 @@ impl Intake {
             return;
         }
         let time_ns = self.timebase.unix_ns(address.timestamp());
-        let mut entry = Entry { layout, address, time_ns, process_id: 0, origin: self.new_origin() };
+        let mut entry = Entry { layout, address, time_ns, process_id: 0, origin: self.queue.new_origin(self.takes_originals()) };
         let Self { queue, statistics, hold, .. } = self;
-        if queue.make_room(bytes.len(), now, &mut |_, _, loss| count_loss(statistics, loss)) {
+        if queue.make_room(bytes.len(), now, &mut |_, _, loss| {
+            statistics.note_loss(loss, false);
+        }) {
             if let Some(hold) = hold {
                 entry.process_id = hold.note(PacketRef { bytes, layout: &layout, address }, now);
             }
             queue.push(&entry, bytes);
         } else {
-            count_loss(statistics, Loss::Size);
+            statistics.note_loss(Loss::Size, false);
         }
-    }
-
-    /// What the next queued packet is to whoever receives it.
-    const fn new_origin(&mut self) -> Origin {
-        if !self.takes_originals() {
-            return Origin::Injected(None);
-        }
-        self.originals += 1;
-        Origin::Received(Token(self.originals))
     }
 
     fn is_wanted(&mut self, bytes: &[u8], layout: &Layout, address: &Address) -> bool {
@@ -160,7 +150,9 @@ impl Intake {
 
     fn expire(&mut self, now: i64) {
         let Self { queue, statistics, .. } = self;
-        queue.expire(now, &mut |_, _, loss| count_loss(statistics, loss));
+        queue.expire(now, &mut |_, _, loss| {
+            statistics.note_loss(loss, false);
+        });
     }
 
     /// Remembers to warn, once, if the first packet has waited for more than half of the time that it may.
@@ -180,9 +172,7 @@ impl Intake {
         self.expire(now);
         let mut batch = Batch::new();
         self.queue.hand_out(&mut batch, usize::MAX);
-        for record in batch.records_mut() {
-            record.origin = Origin::Injected(None);
-        }
+        batch.make_new(0);
         if !self.takes_originals() {
             batch.clear();
         }
@@ -243,17 +233,6 @@ impl Intake {
     pub(super) fn succeed(&mut self, before: &Self) {
         self.bypasses = before.bypasses.clone();
         self.age_watch = before.age_watch.silenced();
-    }
-}
-
-fn count_loss(statistics: &mut Statistics, loss: Loss) {
-    match loss {
-        Loss::Expired => statistics.expired += 1,
-        Loss::Length => statistics.overflowed += 1,
-        Loss::Size => {
-            statistics.overflowed += 1;
-            statistics.overflowed_by_size += 1;
-        }
     }
 }
 

@@ -3,9 +3,7 @@
 use super::connections::{Owned, TCP, UDP, owner, parse};
 use crate::backend::Process;
 use crate::batch::PacketRef;
-use crate::packet::{Endpoint, read_addr, read_port};
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::os::windows::ffi::OsStringExt;
 use windows_sys::Win32::Foundation::{CloseHandle, ERROR_INSUFFICIENT_BUFFER};
 use windows_sys::Win32::NetworkManagement::IpHelper::{
@@ -25,9 +23,7 @@ const PATH_MAX: usize = 32_768;
 pub(super) fn process(packet: PacketRef<'_>) -> Option<Process> {
     let layout = packet.layout;
     let protocol = layout.protocol();
-    let (source, destination) = ends(packet)?;
-    let outbound = packet.address.outbound();
-    let (local, remote) = if outbound { (source, destination) } else { (destination, source) };
+    let (local, remote) = packet.ends()?;
     let id = owner(&listed(protocol, layout.is_ipv6())?, local, remote)?;
     Some(describe(id))
 }
@@ -35,12 +31,6 @@ pub(super) fn process(packet: PacketRef<'_>) -> Option<Process> {
 /// What one of the system's tables lists.
 pub(super) fn listed(protocol: u8, is_ipv6: bool) -> Option<Vec<Owned>> {
     table(protocol, is_ipv6).map(|table| parse(&table, protocol, is_ipv6))
-}
-
-fn ends(packet: PacketRef<'_>) -> Option<(SocketAddr, SocketAddr)> {
-    let (bytes, layout) = (packet.bytes, packet.layout);
-    let end = |end| Some(SocketAddr::new(read_addr(bytes, layout, end)?, read_port(bytes, layout, end)?));
-    Some((end(Endpoint::Source)?, end(Endpoint::Destination)?))
 }
 
 /// One of the system's tables.

@@ -3,7 +3,7 @@
 use super::connections::{Owned, TCP, UDP};
 use crate::address::{Address, Event, address_of};
 use crate::batch::PacketRef;
-use crate::packet::{Endpoint, fields::tcp, read, read_addr, read_port};
+use crate::packet::{fields::tcp, read};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -25,14 +25,12 @@ impl Connection {
     /// The connection that a packet belongs to, and whether the packet begins one. `None` for what has no ports, and for
     /// fragments, which do not all tell them.
     pub(super) fn of(packet: PacketRef<'_>) -> Option<(Self, bool)> {
-        let PacketRef { bytes, layout, address } = packet;
+        let PacketRef { bytes, layout, .. } = packet;
         let protocol = layout.protocol();
         if layout.is_fragment() || !matches!(protocol, TCP | UDP) {
             return None;
         }
-        let end = |end| Some(SocketAddr::new(read_addr(bytes, layout, end)?, read_port(bytes, layout, end)?));
-        let (source, destination) = (end(Endpoint::Source)?, end(Endpoint::Destination)?);
-        let (local, remote) = if address.outbound() { (source, destination) } else { (destination, source) };
+        let (local, remote) = packet.ends()?;
         let has = |flag| read(bytes, layout, flag) == Some(1);
         Some((Self { protocol, local, remote }, has(tcp::SYN) && !has(tcp::ACK)))
     }
