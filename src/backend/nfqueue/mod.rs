@@ -24,6 +24,7 @@ mod held;
 mod inlet;
 mod keeper;
 mod log;
+mod names;
 mod netlink;
 mod nft;
 mod observed;

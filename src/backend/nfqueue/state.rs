@@ -5,6 +5,7 @@ use super::carrier::{Arrived, Carriers};
 use super::copies::Copies;
 use super::held::{Held, note_held};
 use super::log::{Log, copy};
+use super::names::Names;
 use super::netlink::{Message, Messages, Writer};
 use super::nft::Hook;
 use super::owners::Owners;
@@ -111,6 +112,11 @@ impl State {
     /// Whether what is received can be sent on.
     pub(super) const fn can_send(&self) -> bool {
         self.flags.0 & (Flags::RECV_ONLY.0 | Flags::SNIFF.0) == 0
+    }
+
+    /// The names of processes that are followed, if any are.
+    pub(super) fn names(&self) -> Option<Names> {
+        self.owners.as_ref().map(|owners| owners.names.clone())
     }
 
     /// Takes packets from the kernel and hands up to `limit` out, the oldest first; how many.
