@@ -9,7 +9,7 @@ use super::netlink::{Message, Messages, Writer};
 use super::nft::Hook;
 use super::owners::Owners;
 use super::queue::{Change, Event, FLUSH_AT, MESSAGE_MAX, Queue, Verdict, Waiting, event};
-use super::ruleset::FRAGMENT_TAG;
+use super::ruleset::{FRAGMENT_TAG, Ruleset};
 use super::sys::{Descriptor, Inbox};
 use super::token;
 use crate::address::{Flags, Layer};
@@ -30,6 +30,7 @@ const LOOK_AGAIN: i64 = 50_000;
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
     pub(super) queue: &'a Queue,
+    pub(super) ruleset: &'a Ruleset,
     pub(super) log: Option<&'a Log>,
     pub(super) copies: Option<&'a Copies>,
 }
@@ -143,7 +144,7 @@ impl State {
 
     /// Takes what the kernel has, directly to the program's batch while nothing older waits, else to the backlog.
     pub(super) fn take(&mut self, source: Source<'_>, mut direct: Option<(&mut Batch, usize)>, now: i64) -> Result<()> {
-        let Source { queue, log, copies } = source;
+        let Source { queue, log, copies, .. } = source;
         if let Some(copies) = copies {
             self.take_copies(queue, copies, direct.as_mut(), now);
         }
