@@ -1,5 +1,5 @@
 //! What one lock guards of a handle: what was taken from the kernel, and what is to be answered.
-use super::arrival::{Arrival, arrival};
+use super::arrival;
 use super::backlog::Backlog;
 use super::carrier::{Arrived, Carriers};
 use super::copies::Copies;
@@ -299,35 +299,39 @@ impl State {
         if waiting.hook == Hook::Forward {
             self.forwarded_from = waiting.interface_in;
         }
-        let Some(arrival) = self.matching(waiting, now) else {
-            if !self.is_copying() {
-                queue.answer(&mut self.answers, waiting.id, Verdict::Accept, None);
-            }
-            return;
+        self.statistics.seen += 1;
+        let Some(layout) = arrival::layout(waiting) else {
+            self.statistics.unmatched += 1;
+            return self.pass_by(queue, waiting);
         };
-        self.keep(queue, waiting, &arrival, direct, now);
+        let address = arrival::address(waiting, layout.is_ipv6(), self.layer, self.flags, now);
+        let packet = PacketRef { bytes: waiting.bytes, layout: &layout, address: &address };
+        if self.takes(packet, now) {
+            self.keep(queue, waiting, packet, direct, now);
+        } else {
+            self.pass_by(queue, waiting);
+        }
     }
 
-    /// The packet, if the handle takes it.
-    fn matching<'a>(&mut self, waiting: &Waiting<'a>, now: i64) -> Option<Arrival<'a>> {
-        self.statistics.seen += 1;
-        let Some(arrival) = arrival(waiting, self.layer, self.flags, now) else {
-            self.statistics.unmatched += 1;
-            return None;
-        };
+    /// A packet that the handle does not take.
+    fn pass_by(&mut self, queue: &Queue, waiting: &Waiting<'_>) {
+        if !self.is_copying() {
+            queue.answer(&mut self.answers, waiting.id, Verdict::Accept, None);
+        }
+    }
+
+    /// Whether the handle takes a packet.
+    fn takes(&mut self, packet: PacketRef<'_>, now: i64) -> bool {
         if self.has_ended_receiving {
-            return None;
+            return false;
         }
-        let Arrival { bytes, layout, address } = &arrival;
-        if !self.bypasses.is_empty() && self.bypasses.lets_pass(bytes, layout, now) {
+        if !self.bypasses.is_empty() && self.bypasses.lets_pass(packet.bytes, packet.layout, now) {
             self.statistics.bypassed += 1;
-            return None;
+            return false;
         }
-        if !self.filter.matches(PacketRef { bytes, layout, address }) {
-            self.statistics.unmatched += 1;
-            return None;
-        }
-        Some(arrival)
+        let matches = self.filter.matches(packet);
+        self.statistics.unmatched += u64::from(!matches);
+        matches
     }
 
     /// Hands a packet to the program or keeps it for it.
@@ -335,12 +339,13 @@ impl State {
         &mut self,
         queue: &Queue,
         waiting: &Waiting<'_>,
-        arrival: &Arrival<'_>,
+        packet: PacketRef<'_>,
         direct: Option<(&mut Batch, usize)>,
         now: i64,
     ) {
-        let token = token::token(waiting, arrival.address.interface_index());
-        let time_ns = waiting.time_ns.unwrap_or_else(|| time_ns(arrival.address.timestamp()));
+        let PacketRef { bytes, layout, address } = packet;
+        let token = token::token(waiting, address.interface_index());
+        let time_ns = waiting.time_ns.unwrap_or_else(|| time_ns(address.timestamp()));
         if self.flags.has(Flags::DROP) {
             self.statistics.dropped += 1;
             queue.answer(&mut self.answers, waiting.id, Verdict::Drop, None);
@@ -360,12 +365,12 @@ impl State {
                 note_held(queue, &mut self.held, &mut self.answers, token);
                 origin = Origin::Received(token);
             }
-            batch.push(arrival.bytes, arrival.layout, &arrival.address, time_ns, origin);
+            batch.push(bytes, *layout, address, time_ns, origin);
             return;
         }
         let Self { backlog, statistics, answers, on_overload, gone, .. } = self;
         let lets_pass = *on_overload == Overload::Pass && can_send;
-        backlog.push(arrival, time_ns, token, now, &mut |token, loss| {
+        backlog.push(packet, time_ns, token, now, &mut |token, loss| {
             let is_gone = token::is_gone(*gone, token);
             let goes_on = statistics.note_loss(loss, lets_pass && !is_gone);
             if can_send && !is_gone {
