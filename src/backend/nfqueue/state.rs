@@ -1,5 +1,5 @@
 //! What one lock guards of a handle: what was taken from the kernel, and what is to be answered.
-use super::arrival::{Arrival, arrival};
+use super::arrival;
 use super::backlog::Backlog;
 use super::carrier::{Arrived, Carriers};
 use super::copies::Copies;
@@ -10,7 +10,7 @@ use super::netlink::{Message, Messages, Writer};
 use super::nft::Hook;
 use super::owners::Owners;
 use super::queue::{Change, Event, FLUSH_AT, MESSAGE_MAX, Queue, Verdict, Waiting, event};
-use super::ruleset::FRAGMENT_TAG;
+use super::ruleset::{FRAGMENT_TAG, Ruleset};
 use super::sys::{Descriptor, Inbox};
 use super::token;
 use crate::address::{Flags, Layer};
@@ -31,6 +31,7 @@ const LOOK_AGAIN: i64 = 50_000;
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
     pub(super) queue: &'a Queue,
+    pub(super) ruleset: &'a Ruleset,
     pub(super) log: Option<&'a Log>,
     pub(super) copies: Option<&'a Copies>,
 }
@@ -149,7 +150,7 @@ impl State {
 
     /// Takes what the kernel has, directly to the program's batch while nothing older waits, else to the backlog.
     pub(super) fn take(&mut self, source: Source<'_>, mut direct: Option<(&mut Batch, usize)>, now: i64) -> Result<()> {
-        let Source { queue, log, copies } = source;
+        let Source { queue, log, copies, .. } = source;
         if let Some(copies) = copies {
             self.take_copies(queue, copies, direct.as_mut(), now);
         }
@@ -304,35 +305,39 @@ impl State {
         if waiting.hook == Hook::Forward {
             self.forwarded_from = waiting.interface_in;
         }
-        let Some(arrival) = self.matching(waiting, now) else {
-            if !self.is_copying() {
-                queue.answer(&mut self.answers, waiting.id, Verdict::Accept, None);
-            }
-            return;
+        self.statistics.seen += 1;
+        let Some(layout) = arrival::layout(waiting) else {
+            self.statistics.unmatched += 1;
+            return self.pass_by(queue, waiting);
         };
-        self.keep(queue, waiting, &arrival, direct, now);
+        let address = arrival::address(waiting, layout.is_ipv6(), self.layer, self.flags, now);
+        let packet = PacketRef { bytes: waiting.bytes, layout: &layout, address: &address };
+        if self.takes(packet, now) {
+            self.keep(queue, waiting, packet, direct, now);
+        } else {
+            self.pass_by(queue, waiting);
+        }
     }
 
-    /// The packet, if the handle takes it.
-    fn matching<'a>(&mut self, waiting: &Waiting<'a>, now: i64) -> Option<Arrival<'a>> {
-        self.statistics.seen += 1;
-        let Some(arrival) = arrival(waiting, self.layer, self.flags, now) else {
-            self.statistics.unmatched += 1;
-            return None;
-        };
+    /// A packet that the handle does not take.
+    fn pass_by(&mut self, queue: &Queue, waiting: &Waiting<'_>) {
+        if !self.is_copying() {
+            queue.answer(&mut self.answers, waiting.id, Verdict::Accept, None);
+        }
+    }
+
+    /// Whether the handle takes a packet.
+    fn takes(&mut self, packet: PacketRef<'_>, now: i64) -> bool {
         if self.has_ended_receiving {
-            return None;
+            return false;
         }
-        let Arrival { bytes, layout, address } = &arrival;
-        if !self.bypasses.is_empty() && self.bypasses.lets_pass(bytes, layout, now) {
+        if !self.bypasses.is_empty() && self.bypasses.lets_pass(packet.bytes, packet.layout, now) {
             self.statistics.bypassed += 1;
-            return None;
+            return false;
         }
-        if !self.filter.matches(PacketRef { bytes, layout, address }) {
-            self.statistics.unmatched += 1;
-            return None;
-        }
-        Some(arrival)
+        let matches = self.filter.matches(packet);
+        self.statistics.unmatched += u64::from(!matches);
+        matches
     }
 
     /// Hands a packet to the program or keeps it for it.
@@ -340,12 +345,13 @@ impl State {
         &mut self,
         queue: &Queue,
         waiting: &Waiting<'_>,
-        arrival: &Arrival<'_>,
+        packet: PacketRef<'_>,
         direct: Option<(&mut Batch, usize)>,
         now: i64,
     ) {
-        let token = token::token(waiting, arrival.address.interface_index());
-        let time_ns = waiting.time_ns.unwrap_or_else(|| time_ns(arrival.address.timestamp()));
+        let PacketRef { bytes, layout, address } = packet;
+        let token = token::token(waiting, address.interface_index());
+        let time_ns = waiting.time_ns.unwrap_or_else(|| time_ns(address.timestamp()));
         if self.flags.has(Flags::DROP) {
             self.statistics.dropped += 1;
             queue.answer(&mut self.answers, waiting.id, Verdict::Drop, None);
@@ -365,12 +371,12 @@ impl State {
                 note_held(queue, &mut self.held, &mut self.answers, token);
                 origin = Origin::Received(token);
             }
-            batch.push(arrival.bytes, arrival.layout, &arrival.address, time_ns, origin);
+            batch.push(bytes, *layout, address, time_ns, origin);
             return;
         }
         let Self { backlog, statistics, answers, on_overload, gone, .. } = self;
         let lets_pass = *on_overload == Overload::Pass && can_send;
-        backlog.push(arrival, time_ns, token, now, &mut |token, loss| {
+        backlog.push(packet, time_ns, token, now, &mut |token, loss| {
             let is_gone = token::is_gone(*gone, token);
             let goes_on = statistics.note_loss(loss, lets_pass && !is_gone);
             if can_send && !is_gone {
