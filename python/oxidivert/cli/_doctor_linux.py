@@ -15,8 +15,9 @@ from ._findings import Finding
 #: The bits of capabilities that matter, by their names.
 CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21, "CAP_BPF": 39}
 QUEUES = Path("/proc/self/net/netfilter/nfnetlink_queue")
-#: Queues of handles have these numbers.
-OWN_QUEUES = range(0x4000, 0xC000)
+#: Each handle has a queue with a number of the first range; for large packets it may have one of the second.
+OWN_QUEUES = range(0x4000, 0x8000)
+LARGE_QUEUES = range(0x8000, 0xC000)
 
 
 def _capabilities() -> int:
@@ -100,7 +101,7 @@ def check_others() -> Iterator[Finding]:
             number, owner = (int(word) for word in line.split()[:2])
             queues.append((number, owner))
     own = [number for number, _ in queues if number in OWN_QUEUES]
-    other = [number for number, _ in queues if number not in OWN_QUEUES]
+    other = [number for number, _ in queues if number not in OWN_QUEUES and number not in LARGE_QUEUES]
     yield Finding("open handles", "note", f"{len(own)} in this namespace")
     if other:
         numbers = ", ".join(map(str, other))

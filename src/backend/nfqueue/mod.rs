@@ -23,6 +23,7 @@ mod handle;
 mod held;
 mod inlet;
 mod keeper;
+mod lines;
 mod log;
 mod netlink;
 mod nft;

@@ -6,11 +6,12 @@ use super::expression::{Expression, Meta};
 use super::log;
 use super::nft::{Hook, Transaction, counted};
 use super::program::{Program, Question, copying, question};
+use super::queue::{PAYLOAD_MAX, Queue};
 use super::registry::{FILTER_CHAIN, Identity, PREFIX, describe};
 use super::sys::{self, Descriptor};
 use crate::address::{Flags, Layer};
 use crate::engine::OpenOptions;
-use crate::filter::Filter;
+use crate::filter::{Extent, Filter};
 use std::io::{Error, Result};
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -35,6 +36,12 @@ const BEFORE_REASSEMBLY: i32 = -100_000;
 pub(super) const FRAGMENT_TAG: u32 = 0x0D16_F4A6;
 /// A chain that stands nowhere, which holds what is to be asked for once.
 const REASSEMBLY_CHAIN: &str = "reassembly";
+
+/// Packets of so many bytes are large: they do not fit a queue's message.
+const LARGE_FROM: u32 = PAYLOAD_MAX as u32 + 1;
+
+/// What is done with packets that the kernel drops.
+const DROPPING: [Expression; 2] = [Expression::Counter, Expression::Drop];
 
 /// What a handle does with packets that match in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +90,8 @@ pub(super) fn is_tracking() -> bool {
 #[derive(Debug, Default)]
 pub(super) struct Questions {
     of_hooks: Vec<Question>,
+    /// The same of packets that do not fit a message.
+    of_large: Vec<Question>,
     pub(super) obstacle: Option<String>,
 }
 
@@ -93,24 +102,41 @@ impl Questions {
         for (hook, _) in hooks(layer, flags) {
             let copying = copies.and_then(|copies| copying(filter, *hook, copies).ok());
             let copying = copying.filter(|question| !matches!(question, Question::None));
-            let question = copying.map_or_else(|| question(filter, *hook), Ok).unwrap_or_else(|error| {
-                questions.obstacle = Some(error.to_string());
-                Question::None
-            });
-            questions.of_hooks.push(question);
+            let mut or_none = |question: Result<Question>| {
+                question.unwrap_or_else(|error| {
+                    questions.obstacle = Some(error.to_string());
+                    Question::None
+                })
+            };
+            let is_sniffing = flags.has(Flags::SNIFF);
+            let extent = if is_sniffing { Extent::Any } else { Extent::AtMost(LARGE_FROM - 1) };
+            questions.of_hooks.push(or_none(copying.map_or_else(|| question(filter, *hook, extent), Ok)));
+            if !is_sniffing {
+                questions.of_large.push(or_none(question(filter, *hook, Extent::Large)));
+            }
         }
         questions
     }
 
     /// Nothing is asked, so that every packet is handed over.
     pub(super) fn none(layer: Layer, flags: Flags, obstacle: String) -> Self {
-        let of_hooks = hooks(layer, flags).iter().map(|_| Question::None).collect();
-        Self { of_hooks, obstacle: Some(obstacle) }
+        let none = || hooks(layer, flags).iter().map(|_| Question::None).collect();
+        Self { of_hooks: none(), of_large: none(), obstacle: Some(obstacle) }
+    }
+
+    /// Whether of packets that do not fit a message only what matches is handed over.
+    pub(super) fn are_exact_of_large(&self) -> bool {
+        self.of_large.iter().all(Question::is_exact)
     }
 
     /// Whether only what matches is handed over.
     pub(super) fn are_exact(&self) -> bool {
         self.of_hooks.iter().all(Question::is_exact)
+    }
+
+    /// Those of the hook at a place: of ordinary packets, and of those that do not fit a message.
+    fn at(&self, index: usize) -> (Option<&Question>, Option<&Question>) {
+        (self.of_hooks.get(index), self.of_large.get(index))
     }
 
     /// Whether programs copy what matches, and nothing else does.
@@ -130,6 +156,7 @@ pub(super) struct Ruleset {
     socket: Descriptor,
     table: String,
     number: u16,
+    large_number: u16,
     hooks: &'static [(Hook, &'static str)],
     takes_fragments: bool,
 }
@@ -162,6 +189,28 @@ fn asked(program: &Program) -> Expression {
     Expression::Program(program.descriptor.raw())
 }
 
+/// The rules for packets that do not fit a message. The kernel drops only what surely matches; all else goes to the queue that is
+/// meant for them.
+fn large_rules(
+    question: Option<&Question>,
+    mode: Mode,
+    queue: Expression,
+    asks: impl Fn(&Program) -> Vec<Expression>,
+) -> Vec<Vec<Expression>> {
+    let drops = mode == Mode::Drop && question.is_some_and(Question::is_exact);
+    let deeds = if drops { &DROPPING[..] } else { &[queue] };
+    let rule = |asked: Vec<Expression>| {
+        let is_large = [Expression::IsLonger(LARGE_FROM - 1)].into_iter();
+        is_large.chain(asked).chain(deeds.iter().copied()).collect()
+    };
+    match question {
+        Some(Question::Programs { programs, .. }) => programs.iter().map(|program| rule(asks(program))).collect(),
+        Some(_) => vec![rule(Vec::new())],
+        // A handle that only looks on has no such queue.
+        None => Vec::new(),
+    }
+}
+
 /// Whether rights are missing, which no other rules help against.
 fn is_refusal(error: &Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES))
@@ -171,16 +220,18 @@ impl Ruleset {
     /// Makes the table with its chains. If the kernel takes no programs in rules, `questions` says so afterwards.
     pub(super) fn open(
         options: &OpenOptions,
-        number: u16,
+        queue: &Queue,
         mode: Mode,
         questions: &mut Questions,
         opened_at: i64,
     ) -> Result<Self> {
         let socket = sys::netlink(&[])?;
+        let (number, large_number) = (queue.number, queue.large_number());
         let table = format!("{PREFIX}{number}");
         let OpenOptions { layer, flags, .. } = *options;
         let takes_fragments = takes_fragments(layer, flags);
-        let ruleset = Self { socket, table, number, hooks: hooks(layer, flags), takes_fragments };
+        let hooks = hooks(layer, flags);
+        let ruleset = Self { socket, table, number, large_number, hooks, takes_fragments };
         let known = WAY.load(Ordering::Relaxed);
         let ways = [known].into_iter().filter(|way| *way != UNKNOWN).chain(WAYS);
         let ways: Vec<u8> = ways.collect();
@@ -214,7 +265,7 @@ impl Ruleset {
         describe(&mut transaction, &options.filter);
         for (at, (hook, chain)) in self.hooks.iter().enumerate() {
             transaction.new_chain(chain, Some((*hook, place(*hook, options.priority))));
-            self.fill(&mut transaction, *hook, chain, mode, questions.of_hooks.get(at), way);
+            self.fill(&mut transaction, *hook, chain, mode, questions.at(at), way);
         }
         transaction.commit(&self.socket)
     }
@@ -226,7 +277,7 @@ impl Ruleset {
         hook: Hook,
         chain: &str,
         mode: Mode,
-        question: Option<&Question>,
+        (question, of_large): (Option<&Question>, Option<&Question>),
         way: u8,
     ) {
         let queue = if way & QUEUE_EXPRESSION != 0 { Expression::Queue } else { Expression::QueueTarget };
@@ -277,8 +328,12 @@ impl Ruleset {
         let deeds: &[Expression] = match mode {
             Mode::Queue => &[queue(self.number)],
             Mode::Copy => &[copy],
-            Mode::Drop => &[Expression::Counter, Expression::Drop],
+            Mode::Drop => &DROPPING,
             Mode::Pass => return,
+        };
+        let large = large_rules(of_large, mode, queue(self.large_number), |program| asks(program).collect());
+        let add_large = |transaction: &mut Transaction<'_>| {
+            large.iter().for_each(|rule| transaction.new_rule(chain, rule, &[]));
         };
         match question {
             Some(Question::Programs { programs, .. }) => {
@@ -286,6 +341,8 @@ impl Ruleset {
                     let rule: Vec<_> = asks(program).chain(deeds.iter().copied()).collect();
                     transaction.new_rule(chain, &rule, &[]);
                 }
+                // Behind, so that what matches does not pay for it: these programs refuse what is large.
+                add_large(transaction);
             }
             Some(Question::Copying { programs, .. }) => {
                 for program in programs {
@@ -296,7 +353,10 @@ impl Ruleset {
                     transaction.new_rule(chain, &rule, &[]);
                 }
             }
-            _ => transaction.new_rule(chain, deeds, &[]),
+            _ => {
+                add_large(transaction);
+                transaction.new_rule(chain, deeds, &[]);
+            }
         }
     }
 
@@ -331,7 +391,7 @@ impl Ruleset {
         }
         for (at, (hook, chain)) in self.hooks.iter().enumerate() {
             transaction.flush_chain(chain);
-            self.fill(&mut transaction, *hook, chain, mode, questions.of_hooks.get(at), way);
+            self.fill(&mut transaction, *hook, chain, mode, questions.at(at), way);
         }
         transaction.commit(&self.socket)
     }

@@ -1,9 +1,9 @@
 //! Loading the value of a field, as the filter's own program does, or telling that it is not to be had.
 use super::super::bind::Place;
 use super::super::program::Load;
-use super::Vantage;
 use super::code::{Arithmetic, Assembler, Label, Register, Relation, Width};
-use super::head::{LENGTH, TRANSPORT, stack};
+use super::head::{LENGTH, MINIMUM_LEN, TRANSPORT, stack};
+use super::{Extent, Vantage};
 
 /// What there is of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub(super) enum Loaded {
     Wide,
     /// The same for all packets.
     Known(u32),
+    /// Not told, but at least this.
+    AtLeast(u32),
     /// The kernel does not tell.
     Unknown,
 }
@@ -116,6 +118,11 @@ fn write_of_event(code: &mut Assembler, place: Place, places: &EventPlaces) -> L
 /// Writes the load of a place; where the value is absent, the program goes on at `absent`.
 fn write(code: &mut Assembler, place: Place, vantage: Vantage, absent: Label) -> Loaded {
     let offset = place.offset;
+    if vantage.extent == Extent::Large
+        && let Some(loaded) = of_segments(place)
+    {
+        return loaded;
+    }
     match place.load {
         Load::Header { transport: false } => code.load_packet(Width::Word, offset),
         Load::Header { transport: true } => code.load_packet_from(Width::Word, TRANSPORT, offset),
@@ -151,6 +158,39 @@ fn write(code: &mut Assembler, place: Place, vantage: Vantage, absent: Label) ->
         code.compute(Arithmetic::And, 0, place.maximum() as u32);
     }
     Loaded::Narrow
+}
+
+/// What of the words of headers differs between a large packet and its segments, or from segment to segment: of the IP header
+/// the lengths, the identification of IPv4 and its checksum; of TCP the sequence number, the flags CWR, PSH and FIN, and the
+/// checksum beside the urgent pointer; of UDP the length and the checksum.
+const DIFFERING: [(bool, i32, u32); 6] = [
+    (false, 0, 0xFFFF),
+    (false, 4, 0xFFFF_0000),
+    (false, 8, 0xFFFF),
+    (true, 4, u32::MAX),
+    (true, 12, 0x0089_0000),
+    (true, 16, u32::MAX),
+];
+/// The next header of IPv6, in the word where IPv4 has nothing of this kind: it may lead to the length of a large packet.
+const NEXT_HEADER: (i32, u32) = (4, 0xFF00);
+
+/// What is known of a place for all segments of a large packet, where the packet itself does not tell.
+fn of_segments(place: Place) -> Option<Loaded> {
+    let wanted = (place.maximum() << place.shift) as u32;
+    match place.load {
+        Load::Header { transport } => {
+            let differs = DIFFERING.iter().any(|(of_transport, offset, bits)| {
+                *of_transport == transport && *offset == place.offset && wanted & bits != 0
+            });
+            let is_next_header = !transport && (place.offset, wanted) == NEXT_HEADER;
+            (differs || is_next_header).then_some(Loaded::Unknown)
+        }
+        // Every segment has a piece of what is behind the headers.
+        Load::PayloadLen => Some(Loaded::AtLeast(1)),
+        Load::PacketLen => Some(Loaded::AtLeast(MINIMUM_LEN + 1)),
+        Load::Element { .. } => Some(Loaded::Unknown),
+        _ => None,
+    }
 }
 
 /// What is known of a word of the address record.
