@@ -34,6 +34,7 @@ mod program;
 mod queue;
 mod record;
 mod reflect;
+mod refusal;
 mod registry;
 mod ring;
 mod ruleset;

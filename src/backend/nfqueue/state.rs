@@ -9,6 +9,7 @@ use super::netlink::{Message, Messages, Writer};
 use super::nft::Hook;
 use super::owners::Owners;
 use super::queue::{Change, Event, FLUSH_AT, MESSAGE_MAX, Queue, Verdict, Waiting, event};
+use super::refusal::Refusals;
 use super::ruleset::FRAGMENT_TAG;
 use super::sys::{Descriptor, Inbox};
 use super::token;
@@ -48,6 +49,7 @@ pub(super) struct State {
     pub(super) statistics: Statistics,
     pub(super) answers: Writer,
     pub(super) lines: Lines,
+    pub(super) refusals: Refusals,
     /// The number of the next copy.
     next_copy: Option<u32>,
     pub(super) is_ready: bool,
@@ -82,6 +84,7 @@ impl State {
             statistics: Statistics::default(),
             answers: Writer::default(),
             lines: Lines::default(),
+            refusals: Refusals::default(),
             next_copy: None,
             is_ready: false,
             has_lost_places: false,
@@ -343,6 +346,11 @@ impl State {
         if !can_send && !self.is_copying() {
             // It will never be sent, so that the kernel need not wait: its copy is the program's.
             queue.answer(&mut self.answers, waiting.place, Verdict::Drop, None);
+        }
+        if waiting.is_cut && can_send && self.refuses(waiting, arrival, now) {
+            self.statistics.dropped += 1;
+            queue.answer(&mut self.answers, waiting.place, Verdict::Drop, None);
+            return;
         }
         if let Some((batch, end)) = direct
             && self.backlog.is_empty()

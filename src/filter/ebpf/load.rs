@@ -4,6 +4,7 @@ use super::super::program::Load;
 use super::code::{Arithmetic, Assembler, Label, Register, Relation, Width};
 use super::head::{LENGTH, MINIMUM_LEN, TRANSPORT, stack};
 use super::{Extent, Vantage};
+use std::ops::Range;
 
 /// What there is of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,30 +161,31 @@ fn write(code: &mut Assembler, place: Place, vantage: Vantage, absent: Label) ->
     Loaded::Narrow
 }
 
-/// What of the words of headers differs between a large packet and its segments, or from segment to segment: of the IP header
-/// the lengths, the identification of IPv4 and its checksum; of TCP the sequence number, the flags CWR, PSH and FIN, and the
-/// checksum beside the urgent pointer; of UDP the length and the checksum.
-const DIFFERING: [(bool, i32, u32); 6] = [
-    (false, 0, 0xFFFF),
-    (false, 4, 0xFFFF_0000),
-    (false, 8, 0xFFFF),
-    (true, 4, u32::MAX),
-    (true, 12, 0x0089_0000),
-    (true, 16, u32::MAX),
+/// Which bits of headers differ between a large packet and its segments, or from segment to segment, counted from the header's
+/// first: of the IP header the length, the identification of IPv4 and its checksum; of TCP the sequence number, CWR, PSH, FIN
+/// and the checksum; of UDP the length and the checksum.
+const DIFFERING: [(bool, Range<i32>); 8] = [
+    (false, 16..32),
+    (false, 32..48),
+    (false, 80..96),
+    (true, 32..64),
+    (true, 104..105),
+    (true, 108..109),
+    (true, 111..112),
+    (true, 128..144),
 ];
-/// The next header of IPv6, in the word where IPv4 has nothing of this kind: it may lead to the length of a large packet.
-const NEXT_HEADER: (i32, u32) = (4, 0xFF00);
+/// The next header of IPv6, where IPv4 has nothing of this kind: it may lead to the length of a large packet.
+const NEXT_HEADER: Range<i32> = 48..56;
 
 /// What is known of a place for all segments of a large packet, where the packet itself does not tell.
 fn of_segments(place: Place) -> Option<Loaded> {
-    let wanted = (place.maximum() << place.shift) as u32;
     match place.load {
         Load::Header { transport } => {
-            let differs = DIFFERING.iter().any(|(of_transport, offset, bits)| {
-                *of_transport == transport && *offset == place.offset && wanted & bits != 0
-            });
-            let is_next_header = !transport && (place.offset, wanted) == NEXT_HEADER;
-            (differs || is_next_header).then_some(Loaded::Unknown)
+            let end = (place.offset + 4) * 8 - i32::from(place.shift);
+            let own = end - i32::from(place.bits)..end;
+            let meets = |bits: &Range<i32>| bits.start < own.end && own.start < bits.end;
+            let differs = DIFFERING.iter().any(|(of_transport, bits)| *of_transport == transport && meets(bits));
+            (differs || !transport && own == NEXT_HEADER).then_some(Loaded::Unknown)
         }
         // Every segment has a piece of what is behind the headers.
         Load::PayloadLen => Some(Loaded::AtLeast(1)),
