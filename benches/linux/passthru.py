@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "python"))
 
 from linux_support import tables
 from race import PORT, compiled, flood, peers
-from rounds import enter_namespace, measured
+from rounds import enter_namespace, measured, ratio
 
 #: By how much a ratio may differ.
 TOLERANCE = 0.2
@@ -50,11 +50,6 @@ def told(sender: str, seconds: str, way: str) -> float:
     figures = json.loads(out)
     assert figures["packets"] == figures["sent"] > 0
     return float(figures["packets_per_second"])
-
-
-def ratio(figures: list[float], others: list[float]) -> float:
-    """How the figures compare to others of the same rounds: what slows a round down slows both."""
-    return statistics.median(one / other for one, other in zip(figures, others, strict=True))
 
 
 def main(rounds: int = 5, seconds: str = "2") -> int:

@@ -1,26 +1,33 @@
-"""A UDP flood on loopback through a packet queue: a plain C loop, NetfilterQueue, and this package, side by side.
+"""64-byte UDP packets on loopback through a packet queue: a C loop, NetfilterQueue, and this package, side by side.
 
     python benches/linux/race.py [ROUNDS] [SECONDS]
 
 Needs root, gcc, iptables and unshare, and for one of the peers the package NetfilterQueue. Runs in a network namespace
-of its own. Prints the packets per second that arrived, the median of the rounds, and the shares of the C loop and of
-the flood that nobody observes, and what a packet cost its sender in processor time, which other programs on the machine
-disturb less than rates; of SNIFF also the share of what was sent that reached the program.
+of its own. Each program at the queue is measured twice:
+
+- with bursts that gathered while it was stopped, so that nothing but the program sets the pace;
+- in a flood, whose sender has the kernel do much of the work and shares the processors with the program: where there
+  are two, the sender reaches its end first, and the programs come out closer to each other than they are.
+
+Prints the packets per second that arrived, the median of the rounds, and ratios, which are medians of the rounds' own:
+what slows a round down slows all of it. What a packet cost in processor time, of the program in bursts and of the
+sender in floods, is disturbed less by others on the machine. Of SNIFF the share of what was sent that was copied.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from rounds import enter_namespace, medians
+from rounds import enter_namespace, measured, ratio
 
 PORT = 7000
 QUEUE = 9
@@ -30,9 +37,10 @@ NETFILTERQUEUE = (
     "from netfilterqueue import NetfilterQueue\nqueue = NetfilterQueue()\n"
     f"queue.bind({QUEUE}, lambda packet: packet.accept(), max_len=81920)\nprint('ready', flush=True)\nqueue.run()\n"
 )
+#: The same packets as the others' rule takes: those that leave.
 OURS = (
     "import oxidivert as od\nfrom oxidivert import _native\n"
-    f"handle = od.open('udp.DstPort == {PORT}', backend='nfqueue')\nhandle.queue_length = 16384\n"
+    f"handle = od.open('outbound and udp.DstPort == {PORT}', backend='nfqueue')\nhandle.queue_length = 16384\n"
     "print('ready', flush=True)\n"
 )
 #: Tells how many copies it had when it is asked to end.
@@ -44,21 +52,29 @@ SNIFF = (
 )
 #: The share of the packets that were sent which a looker-on had, by how copies are made.
 COPIED: dict[str, list[float]] = {"": [], "log": []}
+#: The share of the packets that arrived, of all runs with a program at the queue.
+ARRIVED: list[float] = []
+#: Processor time in nanoseconds a packet, by the run: the program's own in bursts, the sender's in floods.
+COSTS: dict[str, list[float]] = {}
+
+YARDSTICK = "C loop"
+PEER = "NetfilterQueue"
 
 
-#: The processor time that each flood cost its sender, in nanoseconds a packet, in the order of the runs.
-COSTS: list[float] = []
+def spent(process: int) -> int:
+    """The processor time that a process has had, in nanoseconds."""
+    tasks = Path(f"/proc/{process}/task").glob("*/schedstat")
+    return sum(int(task.read_text().split()[0]) for task in tasks)
 
 
-def flooded(sender: str, seconds: str) -> tuple[int, int, float]:
-    """Run the sender; how many packets it sent, how many arrived, and in what time."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([sender, str(PORT), seconds], capture_output=True, text=True, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    sent, arrived, time = done.stdout.split()
-    cost = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    COSTS.append(cost * 1e9 / int(sent))
-    return int(sent), int(arrived), float(time)
+def sent(sender: str, *arguments: str) -> tuple[int, int, float, float]:
+    """Run the sender: how many packets it sent, how many arrived, in what time, and its processor time in seconds."""
+    before = os.times()
+    done = subprocess.run([sender, str(PORT), *arguments], capture_output=True, text=True, check=True)
+    after = os.times()
+    packets, arrived, time = done.stdout.split()
+    cost = after.children_user + after.children_system - before.children_user - before.children_system
+    return int(packets), int(arrived), float(time), cost
 
 
 def compiled(name: str, folder: str) -> str:
@@ -68,8 +84,9 @@ def compiled(name: str, folder: str) -> str:
     return program
 
 
-def flood(sender: str, seconds: str, peer: list[str] | None, rule: bool) -> float:
-    """Packets per second that arrive while `peer` is at the queue."""
+@contextmanager
+def at_queue(peer: list[str] | None, rule: bool) -> Iterator[int | None]:
+    """A program at the queue, and a rule that hands it what leaves; its process id."""
     target = ["-p", "udp", "--dport", str(PORT), "-j", "NFQUEUE", "--queue-num", str(QUEUE)]
     started = None
     try:
@@ -79,13 +96,33 @@ def flood(sender: str, seconds: str, peer: list[str] | None, rule: bool) -> floa
             assert started.stdout.readline() == b"ready\n"
         if rule:
             subprocess.run(["iptables", "-A", "OUTPUT", *target], check=True)
-        _, arrived, time = flooded(sender, seconds)
+        yield started.pid if started else None
     finally:
         if rule:
             subprocess.run(["iptables", "-D", "OUTPUT", *target], check=False)
         if started:
             started.kill()
             started.wait()
+
+
+def flood(sender: str, seconds: str, peer: list[str] | None, rule: bool, name: str = "") -> float:
+    """Packets per second that arrive while `peer` is at the queue."""
+    with at_queue(peer, rule) as process:
+        packets, arrived, time, cost = sent(sender, seconds)
+    COSTS.setdefault(f"{name}, flood", []).append(cost * 1e9 / packets)
+    if process:
+        ARRIVED.append(arrived / packets)
+    return arrived / time
+
+
+def bursts(sender: str, seconds: str, peer: list[str], rule: bool, name: str) -> float:
+    """Packets per second that `peer` handles when bursts have gathered for it."""
+    with at_queue(peer, rule) as process:
+        assert process
+        before = spent(process)
+        packets, arrived, time, _ = sent(sender, seconds, str(process))
+        COSTS.setdefault(name, []).append((spent(process) - before) / packets)
+    ARRIVED.append(arrived / packets)
     return arrived / time
 
 
@@ -95,39 +132,66 @@ def observed(sender: str, seconds: str, way: str) -> float:
     with subprocess.Popen([sys.executable, "-c", SNIFF], stdout=subprocess.PIPE, text=True, env=environment) as started:
         assert started.stdout is not None
         assert started.stdout.readline() == "ready\n"
-        sent, arrived, time = flooded(sender, seconds)
+        packets, arrived, time, _ = sent(sender, seconds)
         started.terminate()
         received, _lost = started.communicate(timeout=10)[0].split()
-    COPIED[way].append(int(received) / sent)
+    COPIED[way].append(int(received) / packets)
     return arrived / time
 
 
-def peers(loop: str, sender: str, seconds: str) -> dict[str, Callable[[], float]]:
-    """What gives packets per second, by what is at the queue."""
+def programs(loop: str) -> dict[str, tuple[list[str], bool]]:
+    """What can be at the queue: the command, and whether it needs a rule."""
     python = [sys.executable, "-c"]
-    found: dict[str, Callable[[], float]] = {
-        "no queue": lambda: flood(sender, seconds, None, False),
-        "C loop": lambda: flood(sender, seconds, [loop, str(QUEUE)], True),
-        "NetfilterQueue": lambda: flood(sender, seconds, [*python, NETFILTERQUEUE], True),
-        "ours, in Rust": lambda: flood(sender, seconds, [*python, OURS + "_native._run_passthrough(handle)"], False),
-        "ours, callback": lambda: flood(sender, seconds, [*python, OURS + "handle.run(lambda packet: None)"], False),
-        "ours, SNIFF": lambda: observed(sender, seconds, ""),
-        "SNIFF by the log": lambda: observed(sender, seconds, "log"),
+    found = {
+        YARDSTICK: ([loop, str(QUEUE)], True),
+        PEER: ([*python, NETFILTERQUEUE], True),
+        "ours, in Rust": ([*python, OURS + "_native._run_passthrough(handle)"], False),
+        "ours, callback": ([*python, OURS + "handle.run(lambda packet: None)"], False),
     }
     if importlib.util.find_spec("netfilterqueue") is None:
-        del found["NetfilterQueue"]
+        del found[PEER]
         print("NetfilterQueue is left out: pip install NetfilterQueue (needs libnetfilter-queue-dev)", file=sys.stderr)
     return found
 
 
-def main(rounds: int = 5, seconds: str = "2") -> None:
+def peers(loop: str, sender: str, seconds: str) -> dict[str, Callable[[], float]]:
+    """What gives the packets per second of a flood, by what is at the queue."""
+    return {
+        name: partial(flood, sender, seconds, command, rule, name) for name, (command, rule) in programs(loop).items()
+    }
+
+
+def report(title: str, found: dict[str, list[float]], suffix: str, whose: str) -> None:
+    """Print the figures of one kind of run."""
+    print(f"\n{title}")
+    for name in found:
+        rate = statistics.median(found[name])
+        line = f"{name.removesuffix(suffix):16} {rate:10,.0f} packets/s"
+        for other in (YARDSTICK + suffix, PEER + suffix, "no queue"):
+            if other in found:
+                line += f"   {ratio(found[name], found[other]):5.2f} of {other.removesuffix(suffix)}"
+        cost = COSTS.get(name if suffix else f"{name}, flood")
+        print(line + (f"   {whose} {statistics.median(cost):6,.0f} ns a packet" if cost else ""))
+
+
+def main(rounds: int = 9, seconds: str = "0.5") -> None:
     """Run the race."""
+    burst = ", bursts"
     with tempfile.TemporaryDirectory() as folder:
-        rates = medians(peers(compiled("loop", folder), compiled("sender", folder), seconds), rounds)
-    for at, (name, rate) in enumerate(rates.items()):
-        cost = statistics.median(COSTS[at :: len(rates)])
-        shares = f"{rate / rates['C loop']:7.1%} of the C loop {rate / rates['no queue']:7.1%} of no queue"
-        print(f"{name:16} {rate:10,.0f} packets/s  {shares}   sender's CPU {cost:6,.0f} ns a packet")
+        loop, sender = compiled("loop", folder), compiled("sender", folder)
+        runs: dict[str, Callable[[], float]] = {
+            name + burst: partial(bursts, sender, seconds, command, rule, name + burst)
+            for name, (command, rule) in programs(loop).items()
+        }
+        runs |= {"no queue": partial(flood, sender, seconds, None, False, "no queue")}
+        runs |= peers(loop, sender, seconds)
+        runs |= {"ours, SNIFF": partial(observed, sender, seconds, "")}
+        runs |= {"SNIFF by the log": partial(observed, sender, seconds, "log")}
+        found = measured(runs, rounds)
+    gathered = {name: figures for name, figures in found.items() if name.endswith(burst)}
+    report("bursts that gathered", gathered, burst, "its CPU")
+    report("flood", {name: found[name] for name in found if name not in gathered}, "", "sender's CPU")
+    print(f"\nof what was sent {min(ARRIVED):.1%} arrived in the worst run with a program at the queue")
     for way, shares_copied in COPIED.items():
         copied = statistics.median(shares_copied)
         print(f"copies {'by the log' if way else 'by our program'}: {copied:.1%} of what was sent reached the program")

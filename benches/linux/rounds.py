@@ -6,7 +6,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 _INSIDE = "OXIDIVERT_BENCH_NAMESPACE"
 
@@ -31,3 +31,8 @@ def measured(runs: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, 
 def medians(runs: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
     """Run each in turn, so many times; the median of each."""
     return {name: statistics.median(figures) for name, figures in measured(runs, rounds).items()}
+
+
+def ratio(figures: Sequence[float], others: Sequence[float]) -> float:
+    """How the figures compare to others of the same rounds: what slows a round down slows both."""
+    return statistics.median(one / other for one, other in zip(figures, others, strict=True))

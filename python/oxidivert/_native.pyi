@@ -1269,6 +1269,11 @@ class FlowEvent:
     def process_id(self) -> int:
         """The process; 0 if unknown."""
     @property
+    def process(self) -> Process | None:
+        """The process that did it, with name and path as far as the system tells, on Linux also when it is gone by then. None if
+        unknown.
+        """
+    @property
     def local_addr(self) -> _IpAddress:
         """The local address."""
     @property
@@ -1306,6 +1311,11 @@ class SocketEvent:
     @property
     def process_id(self) -> int:
         """The process; 0 if unknown."""
+    @property
+    def process(self) -> Process | None:
+        """The process that did it, with name and path as far as the system tells, on Linux also when it is gone by then. None if
+        unknown.
+        """
     @property
     def local_addr(self) -> _IpAddress:
         """The local address."""

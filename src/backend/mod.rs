@@ -116,7 +116,12 @@ pub trait Backend: Send + Sync {
     /// `known_id` is the number that came with the packet, 0 if none did.
     fn process(&self, packet: PacketRef<'_>, known_id: u32) -> Option<Process> {
         let _ = packet;
-        (known_id != 0).then(|| Process::from_id(known_id))
+        (known_id != 0).then(|| self.describe(known_id))
+    }
+
+    /// The process of this number, with name and path as far as the system tells.
+    fn describe(&self, id: u32) -> Process {
+        Process::from_id(id)
     }
 
     /// A descriptor that can be read while packets wait, of a system that has such.

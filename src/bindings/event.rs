@@ -4,6 +4,7 @@ use super::enums::{event_member, flag_member, layer_member};
 use super::filter::PyFilter;
 use super::ip::ip_from_words;
 use super::packet::PyPacket;
+use super::process::{described, process_object};
 use crate::address::{Address, Layer};
 use crate::backend::HandleId;
 use crate::batch::{Batch, Slot};
@@ -15,8 +16,8 @@ pub(super) fn item(py: Python<'_>, batch: &Batch, index: usize, handle: HandleId
     let missing = || PyIndexError::new_err(format!("the batch has {} packets", batch.len()));
     let record = batch.records().get(index).ok_or_else(missing)?;
     match record.address.layer() {
-        Some(Layer::Flow) => Ok(Py::new(py, PyFlowEvent { record: record.address })?.into_any()),
-        Some(Layer::Socket) => Ok(Py::new(py, PySocketEvent { record: record.address })?.into_any()),
+        Some(Layer::Flow) => Ok(Py::new(py, PyFlowEvent { record: record.address, handle })?.into_any()),
+        Some(Layer::Socket) => Ok(Py::new(py, PySocketEvent { record: record.address, handle })?.into_any()),
         Some(Layer::Reflect) => {
             let object = batch.bytes(index).unwrap_or_default().to_vec();
             Ok(Py::new(py, PyReflectEvent { record: record.address, object })?.into_any())
@@ -62,6 +63,8 @@ macro_rules! endpoint_event_class {
         #[pyclass(frozen, module = "oxidivert", name = $name)]
         pub(super) struct $class {
             record: Address,
+            /// The handle that it was received from.
+            handle: HandleId,
         }
 
         event_class! { $class {
@@ -69,6 +72,13 @@ macro_rules! endpoint_event_class {
             #[getter]
             fn process_id(&self) -> u32 {
                 self.record.process_id()
+            }
+
+            /// The process that did it, with name and path as far as the system tells, on Linux also when it is gone by then. None if
+            /// unknown.
+            #[getter]
+            fn process<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+                process_object(py, || described(self.handle, self.record.process_id()))
             }
 
             /// The local address.

@@ -26,6 +26,7 @@ mod mask;
 mod open;
 mod outgoing;
 mod packet;
+mod process;
 mod receive;
 mod recycle;
 mod reference;

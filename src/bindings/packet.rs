@@ -6,6 +6,7 @@ use super::error::OrRaise;
 use super::flow::PyFlow;
 use super::header::{PyIcmpHeader, PyIcmpv6Header, PyIpv4Header, PyIpv6Header, PyTcpHeader, PyUdpHeader};
 use super::ip::{IpAddress, ip_object};
+use super::process::{described, process_object};
 use super::reference::reference_count;
 use super::shared::SlotCell;
 use crate::address::Address;
@@ -14,7 +15,7 @@ use crate::batch::{Origin, Slot};
 use crate::packet::{self, Endpoint, FlowKey, Layout, Transport};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyMemoryView, PyType};
+use pyo3::types::{PyBytes, PyMemoryView};
 use std::sync::OnceLock;
 
 /// The views that a packet has handed out. They hold the slot and not the packet, so there is no cycle.
@@ -63,8 +64,6 @@ impl Views {
         )
     }
 }
-
-static PROCESS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
 /// One packet: bytes, address, and typed views of its headers.
 ///
@@ -133,7 +132,7 @@ impl PyPacket {
         let known_id = slot.process_id();
         match (self.handle.handle(), slot.packet()) {
             (Some(handle), Ok(packet)) => handle.backend().process(packet, known_id),
-            _ => (known_id != 0).then(|| Process::from_id(known_id)),
+            _ => described(self.handle, known_id),
         }
     }
 
@@ -300,9 +299,7 @@ impl PyPacket {
     /// to be found. On an engine that is what `inject` was given.
     #[getter]
     fn process<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let Some(process) = py.detach(|| self.look_up_process()) else { return Ok(None) };
-        let class = PROCESS.import(py, "oxidivert._process", "Process")?;
-        class.call1((process.id, process.name, process.path)).map(Some)
+        process_object(py, || self.look_up_process())
     }
 
     /// The flow that the packet belongs to. None for fragments, which do not all tell it, and for bytes that are no packet.

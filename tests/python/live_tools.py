@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -12,10 +13,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import oxidivert as od
 from linux_support import Peer, tables
 
 #: How curl ends when its connection is refused.
 CURL_REFUSED = 7
+
+
+def has_opened(pid: int, handles: int) -> None:
+    """Wait until a process has opened so many handles, also such as have no queue."""
+    look = od.Flag.SNIFF | od.Flag.RECV_ONLY
+    with od.open(f"processId == {pid}", layer=od.Layer.REFLECT, flags=look, backend="nfqueue") as handle:
+        for _ in range(handles):
+            event = handle.recv(20)
+            assert event is not None
+            assert event.event is od.Event.REFLECT_OPEN
 
 
 class Tool:
@@ -38,6 +50,19 @@ class Tool:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         time.sleep(0.2)
+
+    def ready(self, handles: int = 1) -> None:
+        """Wait until it has opened so many handles."""
+        has_opened(self.process.pid, handles)
+
+    def shows(self, lines: int) -> None:
+        """Wait until it has written so many lines."""
+        deadline = time.monotonic() + 20
+        # Its place in the file is the tool's own.
+        while os.pread(self.out.fileno(), 1 << 20, 0).count(b"\n") < lines:
+            assert self.process.poll() is None, self.text(self.err)
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
     @staticmethod
     def text(file: object) -> str:

@@ -104,6 +104,7 @@ def test_a_flow_is_told_when_it_begins_and_ends(engine: od.Engine) -> None:
         began, ended = handle.recv(timeout=1), handle.recv(timeout=1)
         assert isinstance(began, od.FlowEvent)
         assert (began.event, began.process_id, began.endpoint_id) == (od.Event.FLOW_ESTABLISHED, 77, 5)
+        assert began.process == od.Process(77)
         assert (str(began.local_addr), began.local_port, str(began.remote_addr)) == ("10.0.0.1", 4000, "192.0.2.7")
         assert ended is not None
         assert ended.event is od.Event.FLOW_DELETED
@@ -119,6 +120,11 @@ def test_a_socket_operation_is_blocked_by_a_handle_that_does_not_only_watch(engi
         event = handle.recv(timeout=1)
         assert isinstance(event, od.SocketEvent)
         assert (event.remote_port, event.process_id, event.protocol) == (25, 9, 6)
+        assert event.process == od.Process(9)
+        assert not engine.socket_event(od.Event.SOCKET_CONNECT, **(connect | {"process_id": 0}))  # type: ignore[arg-type]
+        unknown = handle.recv(timeout=1)
+        assert isinstance(unknown, od.SocketEvent)
+        assert unknown.process is None
     with pytest.raises(od.DivertError) as caught:
         engine.socket_event(od.Event.FLOW_DELETED)
     assert caught.value.code == 87

@@ -12,6 +12,7 @@ import time
 import pytest
 from flow_load import LENGTH, PORT, Counters, Flowtrack, Load
 from linux_support import in_namespace, peer
+from live_tools import has_opened
 from tools_support import objects
 
 FLOWS = 1_000
@@ -63,7 +64,7 @@ def test_each_of_a_thousand_connections_is_told_with_its_program_and_bytes() -> 
     command = [sys.executable, "-m", "oxidivert", "flowtrack", "tcp", "--json", "--limit", str(FLOWS)]
     with peer() as other:
         tool = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        time.sleep(1.5)
+        has_opened(tool.pid, 2)
         with Load(other, FLOWS, 4_000) as load:
             sent = load.send(2)
             client = load.client.pid
@@ -93,7 +94,7 @@ def test_the_program_of_a_connection_that_is_older_than_the_tool_is_looked_up() 
         with socket.create_connection(("10.9.0.2", 7000)) as client:
             command = [sys.executable, "-m", "oxidivert", "flowtrack", "tcp", "--json", "--duration", "3"]
             tool = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-            time.sleep(1)
+            has_opened(tool.pid, 2)
             client.sendall(b"hello")
             assert client.recv(5) == b"hello"
             port = client.getsockname()[1]

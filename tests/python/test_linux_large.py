@@ -275,15 +275,21 @@ def test_a_chain_that_comes_meanwhile_loses_nothing(address: str) -> None:
 
 @in_namespace
 def test_without_programs_large_packets_are_seen_as_well() -> None:
+    rights = ["setpriv", "--bounding-set", "-all,+net_admin,+net_raw", "--inh-caps", "-all"]
+    run_here(rights, "without_programs()")
+
+
+def run_here(command: list[str], call: str) -> None:
+    """Run a function of this module in a process that a command starts."""
     if not shutil.which("setpriv"):
         pytest.skip("the program setpriv is missing (package util-linux)")
-    rights = ["setpriv", "--bounding-set", "-all,+net_admin,+net_raw", "--inh-caps", "-all"]
-    code = (
-        "import warnings; warnings.simplefilter('ignore'); import test_linux_large; test_linux_large.without_programs()"
-    )
-    folder = Path(__file__).parent
+    code = f"import warnings; warnings.simplefilter('ignore'); import test_linux_large; test_linux_large.{call}"
     done = subprocess.run(
-        [*rights, sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=folder
+        [*command, sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent,
     )
     assert done.returncode == 0, done.stderr
 
@@ -299,3 +305,22 @@ def without_programs() -> None:
         assert failures == []
         assert seen.bytes == bulk.data
         assert handle.stats.unmatched > 0
+
+
+@pytest.mark.parametrize("way", ["", "log"])
+@in_namespace
+def test_a_handle_that_looks_on_is_not_in_the_way(way: str) -> None:
+    for rights in ("+all", "-all,+net_admin,+net_raw"):
+        command = ["env", f"OXIDIVERT_SNIFF={way}", "setpriv", "--bounding-set", rights, "--inh-caps", "-all"]
+        run_here(command, "looking_on()")
+
+
+def looking_on() -> None:
+    """The same as above, in a process that may have fewer rights."""
+    for address in ADDRESSES:
+        bulk = Bulk(address)
+        with od.open(text_for(bulk), backend="nfqueue", flags=od.Flag.SNIFF) as handle:
+            bulk.connect()
+            bulk.start()
+            assert bulk.finish() == bulk.data
+            assert handle.recv(1) is not None

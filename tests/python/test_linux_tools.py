@@ -142,7 +142,7 @@ def test_a_server_that_refuses_is_noticed_through_streamdump() -> None:
 def test_netdump_sees_both_ways_and_changes_nothing() -> None:
     with peer() as other, nginx(other):
         with running("netdump", "tcp.DstPort == 80 or tcp.SrcPort == 80", "--json", wait=False) as tool:
-            time.sleep(1)
+            tool.ready()
             assert curl("http://10.9.0.2/").stdout == "<p>the true page</p>\n"
             time.sleep(0.5)
             out, _ = tool.end()
@@ -174,7 +174,7 @@ def test_flowtrack_counts_downloads() -> None:
     with peer() as other, nginx(other) as pages:
         (pages / "page").write_bytes(bytes(20_000))
         with running("flowtrack", "--json", wait=False) as tool:
-            time.sleep(1)
+            tool.ready(2)
             # Fifty pages by one connection, in no burst: what watches is not waited for.
             urls = [f"http://10.9.0.2/page?{number}" for number in range(50)]
             assert len(curl(urls[0], *urls[1:]).stdout) == 1_000_000
@@ -248,7 +248,7 @@ def test_flowtrack_names_the_program_of_a_flow() -> None:
     with peer() as other, nginx(other) as pages:
         (pages / "page").write_bytes(bytes(20_000))
         with running("flowtrack", "tcp", "--json", "--limit", "1", wait=False) as tool:
-            time.sleep(1)
+            tool.ready(2)
             assert len(curl("http://10.9.0.2/page").stdout) == 20_000
             assert tool.process.wait(10) == 0
             (flow,) = objects(tool.text(tool.out))
@@ -261,9 +261,9 @@ def test_flowtrack_names_the_program_of_a_flow() -> None:
 @in_namespace
 def test_socketdump_tells_what_curl_does() -> None:
     with peer() as other, nginx(other), running("socketdump", "remotePort == 80", "--json", wait=False) as tool:
-        time.sleep(1)
+        tool.ready()
         assert curl("http://10.9.0.2/").returncode == 0
-        time.sleep(0.3)
+        tool.shows(2)
         out, _ = tool.end()
     shown = [one for one in objects(out) if one["remote_addr"] == "10.9.0.2"]
     assert [one["event"] for one in shown] == ["connect", "close"]
@@ -276,11 +276,9 @@ def test_socketdump_refuses_connections() -> None:
     with peer() as other, nginx(other):
         block = ("socketdump", "--block", "event == CONNECT and remotePort == 80", "--json")
         with running(*block, wait=False) as tool:
-            time.sleep(1)
-            # It tries again after a second, so that it is there while the tool looks for its name.
-            patience = ("--retry", "1", "--retry-delay", "1", "--retry-all-errors")
-            assert curl("http://10.9.0.2/", *patience).returncode == CURL_REFUSED
-            time.sleep(0.3)
+            tool.ready()
+            assert curl("http://10.9.0.2/").returncode == CURL_REFUSED
+            tool.shows(1)
             out, _ = tool.end()
         shown = objects(out)[0]
         assert (shown["event"], shown["remote_port"], shown["blocked"]) == ("connect", 80, True)

@@ -12,7 +12,7 @@ import time
 
 import oxidivert as od
 import pytest
-from oxidivert.cli import cli
+from oxidivert.cli import _programs, cli
 from samples import PROJECT, pcap, tcp, udp
 from tools_support import Bench, bench, inject, objects
 
@@ -272,3 +272,26 @@ def test_every_row_names_tests_that_there_are() -> None:
         assert names, row
         missing += [f"{module}::{name}" for module, name in names if f"def {name}(" not in sources.get(module, "")]
     assert missing == []
+
+
+def test_what_was_told_of_a_program_counts_and_the_rest_is_asked_of_the_system() -> None:
+    programs, nobody, own = _programs.Programs(), 2**31 - 2, os.getpid()
+    programs.note(None)
+    assert (programs.path(nobody), programs.name(nobody)) == (None, "???")
+    programs.note(od.Process(nobody, "gone"))
+    assert (programs.path(nobody), programs.name(nobody)) == ("gone", "gone")
+    path = os.path.join("folder", "another")
+    programs.note(od.Process(nobody, "another", path))
+    # An answer without a name, as of an engine, says nothing new.
+    programs.note(od.Process(nobody))
+    assert (programs.path(nobody), programs.name(nobody)) == (path, "another")
+    programs.note(od.Process(own))
+    assert os.path.samefile(str(programs.path(own)), os.path.realpath(sys.executable))
+
+
+def test_only_so_many_programs_are_remembered() -> None:
+    programs, first = _programs.Programs(), 2**30
+    for pid in range(first, first + 5000):
+        programs.note(od.Process(pid, str(pid)))
+    assert programs.path(first) is None
+    assert [programs.path(pid) for pid in (first + 1000, first + 4999)] == [str(first + 1000), str(first + 4999)]

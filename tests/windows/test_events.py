@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import struct
+import sys
 
 import oxidivert as od
 import pytest
@@ -49,10 +50,26 @@ def test_an_event_tells_what_the_driver_wrote(layer: od.Layer, event: od.Event, 
             told = handle.recv(timeout=5)
             assert isinstance(told, od.FlowEvent | od.SocketEvent)
             assert (told.event, told.process_id) == (event, 4711)
+            # There is none of this number.
+            assert told.process == od.Process(4711)
             assert (told.endpoint_id, told.parent_endpoint_id, told.protocol) == (77, 66, 6)
             assert (told.local_addr, told.local_port) == (V4, 443)
             assert (told.remote_addr, told.remote_port) == (V6, 50_000)
         assert handle.recv(timeout=0) is None
+
+
+@pytest.mark.parametrize("layer", [od.Layer.FLOW, od.Layer.SOCKET])
+def test_an_event_names_its_program(layer: od.Layer, network: Network) -> None:
+    with od.open(layer=layer, flags=WATCH) as handle:
+        event = od.Event.FLOW_ESTABLISHED if layer == od.Layer.FLOW else od.Event.SOCKET_CONNECT
+        record = bytearray(endpoint_address(layer, event))
+        struct.pack_into("<I", record, 32, os.getpid())
+        network.feed(network.latest().number, [(b"", bytes(8) + bytes(record[8:]))])
+        told = handle.recv(timeout=5)
+        assert isinstance(told, od.FlowEvent | od.SocketEvent)
+        assert told.process is not None
+        assert (told.process.pid, told.process.name) == (os.getpid(), os.path.basename(sys.executable))
+        assert str(told.process.path).lower().endswith("python.exe")
 
 
 # Rows 85, 86.

@@ -13,7 +13,14 @@ import oxidivert as od
 from ._findings import Finding
 
 #: The bits of capabilities that matter, by their names.
-CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21, "CAP_BPF": 39}
+CAPABILITIES = {
+    "CAP_NET_ADMIN": 12,
+    "CAP_NET_RAW": 13,
+    "CAP_SYS_PTRACE": 19,
+    "CAP_SYS_ADMIN": 21,
+    "CAP_PERFMON": 38,
+    "CAP_BPF": 39,
+}
 QUEUES = Path("/proc/self/net/netfilter/nfnetlink_queue")
 #: Each handle has a queue with a number of the first range; for large packets it may have one of the second.
 OWN_QUEUES = range(0x4000, 0x8000)
@@ -46,6 +53,7 @@ def check_rights() -> Iterator[Finding]:
             "CAP_NET_RAW": "without it no new packets can be sent",
             "CAP_BPF": "without it filters are matched in the process, and FLOW and SOCKET do not open",
             "CAP_SYS_PTRACE": "without it packet.process does not find other users' programs",
+            "CAP_PERFMON": "without it recent kernels do not name programs that end at once",
             "CAP_SYS_ADMIN": "only needed for FLOW and SOCKET where no cgroup2 is mounted",
         }[name]
         state: Literal["ok", "note", "problem"] = "ok" if has else ("problem" if needed else "note")

@@ -52,5 +52,5 @@ class Owners(Background):
             return
         process = packet.process
         if process is not None:
+            self._programs.note(process)
             self._table.set_process(flow, process.pid)
-            self._programs.path(process.pid)

@@ -129,10 +129,10 @@ class Tracker:
     def _watch(self, handle: od.Handle[od.FlowEvent]) -> None:
         with suppress(od.HandleClosedError):
             for event in handle:
-                self.table.add_event(event)
                 if event.event == od.Event.FLOW_ESTABLISHED:
-                    # Asked now, while the process lives.
-                    self.programs.path(event.process_id)
+                    # Before the flow is shown.
+                    self.programs.note(event.process)
+                self.table.add_event(event)
 
     def _prune(self) -> None:
         now = time.monotonic()

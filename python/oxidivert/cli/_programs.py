@@ -7,6 +7,8 @@ import os
 import sys
 import time
 
+import oxidivert as od
+
 #: What is shown where the system does not tell.
 UNKNOWN = "???"
 #: The process that Windows itself runs as.
@@ -20,11 +22,28 @@ class Programs:
     """Answers for many processes, and asks the system seldom."""
 
     def __init__(self) -> None:
+        self._told: dict[int, str] = {}
         self._paths: dict[int, tuple[float, str | None]] = {}
         self._sums: dict[tuple[str, int, int], str] = {}
 
+    def note(self, process: od.Process | None) -> None:
+        """Takes in what an event or a packet tells of its process, which may be gone when it is asked about."""
+        if process is None:
+            return
+        told = process.path or process.name
+        if told is None:
+            # Asked now, while it may live.
+            self.path(process.pid)
+            return
+        if process.pid not in self._told and len(self._told) >= _NAMES_MAX:
+            self._told.pop(next(iter(self._told)), None)
+        self._told[process.pid] = told
+
     def path(self, pid: int) -> str | None:
-        """The program's file; None if the system does not tell."""
+        """The program's file, or its name where only that was told; None if the system does not tell."""
+        told = self._told.get(pid)
+        if told is not None:
+            return told
         now = time.monotonic()
         known = self._paths.get(pid)
         # The last answer is better than none: the process may have ended since.

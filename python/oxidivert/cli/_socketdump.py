@@ -55,6 +55,7 @@ def execute(options: argparse.Namespace) -> int:
 def _print(session: Session, event: od.SocketEvent, programs: Programs) -> None:
     name = event.event.name.removeprefix("SOCKET_")
     is_blocked = session.options.block and event.event != od.Event.SOCKET_CLOSE
+    programs.note(event.process)
     local, remote = _end(event.local_addr, event.local_port), _end(event.remote_addr, event.remote_port)
 
     def record() -> dict[str, object]:

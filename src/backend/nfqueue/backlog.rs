@@ -1,7 +1,6 @@
 //! Packets that were taken from the kernel and wait for the program, under the driver's three limits.
-use super::arrival::Arrival;
 use crate::address::Layer;
-use crate::batch::{Batch, Origin, Record, Token};
+use crate::batch::{Batch, Origin, PacketRef, Record, Token};
 use crate::engine::{Entry, Loss, Queue};
 
 /// The queue. What is in it has the kernel's token, whether it can be sent or not.
@@ -30,13 +29,13 @@ impl Backlog {
     /// Appends a packet; what it pushes out is told, and itself if it does not fit at all.
     pub(super) fn push(
         &mut self,
-        arrival: &Arrival<'_>,
+        packet: PacketRef<'_>,
         time_ns: i64,
         token: Token,
         now: i64,
         note: &mut impl FnMut(Token, Loss),
     ) {
-        let has_room = self.queue.make_room(arrival.bytes.len(), now, &mut |record, _, loss| {
+        let has_room = self.queue.make_room(packet.bytes.len(), now, &mut |record, _, loss| {
             if let Some(token) = record.origin.received() {
                 note(token, loss);
             }
@@ -45,7 +44,7 @@ impl Backlog {
             note(token, Loss::Size);
             return;
         }
-        let Arrival { bytes, layout, address } = arrival;
+        let PacketRef { bytes, layout, address } = packet;
         let origin = Origin::Received(token);
         self.queue.push(&Entry { layout: *layout, address, time_ns, process_id: 0, origin }, bytes);
     }

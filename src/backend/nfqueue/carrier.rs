@@ -41,6 +41,13 @@ pub(super) enum Way {
     In(u32),
 }
 
+impl Way {
+    /// Whether a packet, or its carrier, enters where this host's own packets do: what goes to loopback has no other way in.
+    pub(super) fn is_by_output(self, packet: &[u8]) -> bool {
+        self == Self::Out || is_for_loopback(packet)
+    }
+}
+
 /// A carrier that came back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Arrived {
@@ -85,10 +92,8 @@ impl Carriers {
         self.last = number;
         self.wanted.insert(number, bytes.to_vec());
         let sent = match way {
-            Way::Out => self.send_out(&carrier),
-            // What goes to loopback has no other way in than out.
-            Way::In(_) if is_for_loopback(&carrier) => self.send_out(&carrier),
-            Way::In(interface) => self.send_in(&carrier, interface),
+            Way::In(interface) if !way.is_by_output(&carrier) => self.send_in(&carrier, interface),
+            _ => self.send_out(&carrier),
         };
         if sent.is_err() {
             self.wanted.remove(&number);

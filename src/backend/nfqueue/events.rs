@@ -12,6 +12,7 @@
 //! | FLOW_DELETED | the connection or the socket is closed, and its last packets are gone |
 use super::super::{Error, ErrorCode, OpenOptions};
 use super::fault::{fault, program_fault};
+use super::names::Names;
 use super::observed::{Feed, Observed, engine};
 use super::owner;
 use super::record::{RECORD_LEN, Record, TCP, kind};
@@ -54,6 +55,7 @@ struct Sockets {
     ending: VecDeque<(Instant, Flow)>,
     /// Who listens: the process and the socket, by the port.
     listeners: HashMap<u16, (u32, u64)>,
+    names: Names,
 }
 
 /// Opens a handle of layer FLOW or SOCKET.
@@ -80,9 +82,17 @@ pub(super) fn open(options: OpenOptions) -> Result<Observed, Error> {
     let registration = Registration::new(&options, engine.now());
     let registration = registration.map_err(|error| fault("adding a table to nftables", error))?;
     let layer = options.layer;
-    let sockets =
-        Sockets { watch, namespace, layer, known: HashMap::new(), ending: VecDeque::new(), listeners: HashMap::new() };
-    Observed::open(engine, options, Some(registration), sockets)
+    let names = Names::default();
+    let sockets = Sockets {
+        watch,
+        namespace,
+        layer,
+        known: HashMap::new(),
+        ending: VecDeque::new(),
+        listeners: HashMap::new(),
+        names: names.clone(),
+    };
+    Observed::open(engine, options, Some(registration), names, sockets)
 }
 
 /// Refuses a filter of operations that are to be refused if it may match one that the kernel lets nobody refuse: a program
@@ -107,6 +117,11 @@ impl Feed for Sockets {
         let mut records: Vec<Record> = Vec::new();
         self.watch.ring.drain::<RECORD_LEN>(|bytes| records.extend(Record::read(bytes)));
         records.retain(|record| record.namespace == self.namespace);
+        // First of all, since processes end meanwhile.
+        let taken = Instant::now();
+        for record in &records {
+            self.names.take_in(record, taken);
+        }
         for record in &records {
             self.note(engine, record);
         }
@@ -141,6 +156,7 @@ impl Sockets {
             }
             kind::RECEIVED => self.establish(engine, record, false),
             kind::CLOSE => self.close(engine, record.cookie),
+            kind::OWNER => self.known.entry(record.cookie).or_default().process = record.process,
             _ => {}
         }
     }
@@ -154,7 +170,9 @@ impl Sockets {
         };
         let looked_up = || {
             let transport = if record.protocol == TCP { Transport::Tcp } else { Transport::Udp };
-            record.remote.and_then(|remote| owner::of_ends(transport, record.local, remote)).unwrap_or(0)
+            let found = record.remote.and_then(|remote| owner::of_ends(transport, record.local, remote)).unwrap_or(0);
+            self.names.meet(found, Instant::now());
+            found
         };
         let known = [record.process, before(), listener()].into_iter().find(|process| *process != 0);
         known.unwrap_or_else(looked_up)

@@ -105,18 +105,7 @@ impl Expression {
                 }
                 compare(writer, &value.to_ne_bytes(), equal);
             }
-            Self::IsLonger(length) => {
-                load(writer, Meta::Length);
-                // Numbers are compared byte by byte.
-                wrap(writer, "byteorder", |writer| {
-                    writer.put_u32(1, REGISTER);
-                    writer.put_u32(2, REGISTER);
-                    writer.put_u32(3, TO_NETWORK);
-                    writer.put_u32(4, 4);
-                    writer.put_u32(5, 4);
-                });
-                relate(writer, &length.to_be_bytes(), GREATER);
-            }
+            Self::IsLonger(length) => is_longer(writer, length),
             Self::Protocol(protocol) => {
                 load(writer, Meta::Protocol);
                 compare(writer, &[protocol], true);
@@ -263,6 +252,19 @@ fn number(writer: &mut Writer, value: &[u8]) {
 
 fn compare(writer: &mut Writer, value: &[u8], equal: bool) {
     relate(writer, value, if equal { EQUAL } else { NOT_EQUAL });
+}
+
+fn is_longer(writer: &mut Writer, length: u32) {
+    load(writer, Meta::Length);
+    // Numbers are compared byte by byte.
+    wrap(writer, "byteorder", |writer| {
+        writer.put_u32(1, REGISTER);
+        writer.put_u32(2, REGISTER);
+        writer.put_u32(3, TO_NETWORK);
+        writer.put_u32(4, 4);
+        writer.put_u32(5, 4);
+    });
+    relate(writer, &length.to_be_bytes(), GREATER);
 }
 
 fn relate(writer: &mut Writer, value: &[u8], relation: u32) {

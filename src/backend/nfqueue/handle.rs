@@ -122,10 +122,14 @@ impl Backend for Handle {
     }
 
     fn process(&self, packet: PacketRef<'_>, known_id: u32) -> Option<Process> {
-        if known_id != 0 {
-            return Some(owner::described(known_id));
-        }
-        owner::process(packet)
+        let id = if known_id == 0 { owner::of_packet(packet)? } else { known_id };
+        Some(self.describe(id))
+    }
+
+    fn describe(&self, id: u32) -> Process {
+        // Looked up without the lock.
+        let names = self.shared.state().names();
+        names.map_or_else(|| owner::described(id), |names| names.process(id))
     }
 
     fn descriptor(&self) -> Option<i32> {

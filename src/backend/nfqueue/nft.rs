@@ -5,6 +5,7 @@
 use super::expression::{ACCEPT, Expression};
 use super::netlink::{Attributes, Messages, Writer, flag, subsystem};
 use super::sys::{self, Descriptor};
+use crate::packet::field::be32;
 use std::io::{Error, Result};
 
 /// The family of tables that see both IP versions.
@@ -35,6 +36,19 @@ pub(super) enum Hook {
     Forward = 2,
     #[default]
     Output = 3,
+}
+
+impl Hook {
+    /// The hook of this number, if packets are ever taken there.
+    pub(super) const fn from_number(number: u32) -> Option<Self> {
+        Some(match number {
+            0 => Self::Prerouting,
+            1 => Self::Input,
+            2 => Self::Forward,
+            3 => Self::Output,
+            _ => return None,
+        })
+    }
 }
 
 /// Changes that are applied together.
@@ -148,13 +162,19 @@ fn answers(socket: &Descriptor, mut visit: impl FnMut(&super::netlink::Message<'
 /// The multicast group that nftables announces its changes to.
 pub(super) const CHANGES: u32 = 7;
 
-/// Whether an announced change moves the places of packets that wait in queues: a base chain comes or goes.
-pub(super) fn moves_places(bytes: &[u8]) -> bool {
+/// Whether an announced change moves the places of packets that wait in a handle's queue: another table gets a base chain at
+/// one of the hooks that they wait at, which the kernel counts its chains at, or any goes, with which the kernel drops what
+/// waits. The handle itself adds chains only where nothing waits.
+pub(super) fn moves_places(bytes: &[u8], own_table: &str, may_wait: impl Fn(Hook) -> bool) -> bool {
     Messages::new(bytes).any(|message| {
-        let is_chain =
-            message.is(subsystem::TABLES, message::NEW_CHAIN) || message.is(subsystem::TABLES, message::DELETE_CHAIN);
-        let is_table = message.is(subsystem::TABLES, message::DELETE_TABLE);
-        is_table || is_chain && message.attributes.get(4).is_some()
+        let hook = message.attributes.get(4);
+        if message.is(subsystem::TABLES, message::NEW_CHAIN) {
+            let number = hook.and_then(|nest| be32(Attributes::within(nest).get(1)?, 0));
+            let is_own = message.attributes.get_text(1) == Some(own_table);
+            return !is_own && number.and_then(Hook::from_number).is_some_and(&may_wait);
+        }
+        let goes = message.is(subsystem::TABLES, message::DELETE_CHAIN) && hook.is_some();
+        goes || message.is(subsystem::TABLES, message::DELETE_TABLE)
     })
 }
 
@@ -206,4 +226,36 @@ pub(super) fn counted(socket: &Descriptor, table: &str, chain: &str) -> Result<u
         }
     })?;
     Ok(packets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An announcement that a chain comes or goes.
+    fn announced(kind: u8, table: &str, hook: Option<Hook>) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.begin(subsystem::TABLES, kind, 0, 0, INET, 0);
+        writer.put_text(1, table);
+        if let Some(hook) = hook {
+            let nest = writer.nest(4);
+            writer.put_u32(1, hook as u32);
+            writer.put_u32(2, 5);
+            writer.close(nest);
+        }
+        writer.finish();
+        writer.bytes().to_vec()
+    }
+
+    #[test]
+    fn places_move_with_the_chains_of_others_at_the_same_hook() {
+        let moves = |bytes: &[u8]| moves_places(bytes, "own", |hook| hook == Hook::Output);
+        assert!(moves(&announced(message::NEW_CHAIN, "other", Some(Hook::Output))));
+        assert!(!moves(&announced(message::NEW_CHAIN, "other", Some(Hook::Input))));
+        assert!(!moves(&announced(message::NEW_CHAIN, "other", None)));
+        assert!(!moves(&announced(message::NEW_CHAIN, "own", Some(Hook::Output))));
+        assert!(moves(&announced(message::DELETE_CHAIN, "other", Some(Hook::Input))));
+        assert!(moves(&announced(message::DELETE_TABLE, "other", None)));
+        assert!(!moves(&announced(message::NEW_RULE, "other", None)));
+    }
 }

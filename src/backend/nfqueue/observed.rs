@@ -1,9 +1,11 @@
 //! Handles of layers that have events: an engine of their own keeps queue, filter and order, and a thread feeds it with what
 //! the kernel tells.
 use super::super::{
-    Backend, Capabilities, Ending, Error, Mask, OpenOptions, Received, SendError, Statistics, Wait, block_signals,
+    Backend, Capabilities, Ending, Error, Mask, OpenOptions, Process, Received, SendError, Statistics, Wait,
+    block_signals,
 };
 use super::fault::fault;
+use super::names::Names;
 use super::registry::Registration;
 use super::sys::{self, Descriptor};
 use crate::address::{Parameter, Shutdown};
@@ -24,6 +26,8 @@ pub(super) struct Observed {
     handle: Handle,
     /// Of all but observers of handles, who are not to be seen themselves.
     registration: Option<Registration>,
+    /// Names of processes that were told of.
+    names: Names,
     ended: Arc<Descriptor>,
     feeder: Mutex<Option<JoinHandle<()>>>,
 }
@@ -39,6 +43,7 @@ impl Observed {
         engine: Engine,
         options: OpenOptions,
         registration: Option<Registration>,
+        names: Names,
         mut feed: impl Feed,
     ) -> Result<Self, Error> {
         let handle = engine.open(options)?;
@@ -54,7 +59,7 @@ impl Observed {
                 }
             })
             .map_err(|error| fault("starting a thread", error))?;
-        Ok(Self { handle, registration, ended, feeder: Mutex::new(Some(feeder)) })
+        Ok(Self { handle, registration, names, ended, feeder: Mutex::new(Some(feeder)) })
     }
 }
 
@@ -110,6 +115,10 @@ impl Backend for Observed {
 
     fn set_filter(&self, filter: Arc<Filter>) -> Result<(), Error> {
         Backend::set_filter(&self.handle, filter)
+    }
+
+    fn describe(&self, id: u32) -> Process {
+        self.names.process(id)
     }
 
     fn statistics(&self) -> Statistics {

@@ -21,13 +21,11 @@ const REQUEST: u16 = 1;
 const INODE: usize = FRAME_LEN + 68;
 /// Likewise its cookie, in two words, the lower first.
 const COOKIE: usize = FRAME_LEN + 44;
+/// What the system says behind the path of a program whose file is gone.
+const DELETED: &str = " (deleted)";
 
 /// The process that a packet belongs to.
-pub(super) fn process(packet: PacketRef<'_>) -> Option<Process> {
-    owner_id(packet).map(described)
-}
-
-fn owner_id(packet: PacketRef<'_>) -> Option<u32> {
+pub(super) fn of_packet(packet: PacketRef<'_>) -> Option<u32> {
     let (protocol, local, remote) = ends(packet)?;
     of_ends(protocol, local, remote)
 }
@@ -117,8 +115,9 @@ pub(super) fn of_socket(Socket { inode, .. }: Socket, deadline: Option<Instant>)
 
 /// A process with its name and its program, as far as they are told.
 pub(super) fn described(id: u32) -> Process {
-    let path = fs::read_link(format!("/proc/{id}/exe")).ok();
-    let name = path.as_ref().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
+    let target = fs::read_link(format!("/proc/{id}/exe")).ok();
+    let path = target.and_then(|path| path.to_str().map(|path| path.strip_suffix(DELETED).unwrap_or(path).to_owned()));
+    let name = path.as_ref().and_then(|path| path.rsplit('/').next()).map(str::to_owned);
     let own_name = || fs::read_to_string(format!("/proc/{id}/comm")).ok().map(|name| name.trim_end().to_owned());
-    Process { id, name: name.or_else(own_name), path: path.and_then(|path| path.to_str().map(str::to_owned)) }
+    Process { id, name: name.or_else(own_name), path }
 }

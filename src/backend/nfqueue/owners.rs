@@ -4,6 +4,7 @@
 //!
 //! What no event told of, such as sockets that are older than the handle, is looked up: the socket in the kernel's tables, its
 //! process in `/proc`, for [`WAIT`] at most, while the packet and those behind it wait.
+use super::names::Names;
 use super::owner::{Tables, ends, of_socket};
 use super::record::{RECORD_LEN, Record, TCP, kind};
 use super::sys;
@@ -58,6 +59,7 @@ pub(super) struct Owners {
     ports: HashMap<(u8, u16), Known>,
     flows: HashMap<Flow, Known>,
     closed: VecDeque<(Instant, u64)>,
+    pub(super) names: Names,
 }
 
 impl Owners {
@@ -78,8 +80,10 @@ impl Owners {
         let Some(events) = &self.events else { return };
         let mut records: Vec<Record> = Vec::new();
         events.watch.ring.drain::<RECORD_LEN>(|bytes| records.extend(Record::read(bytes)));
-        let namespace = events.namespace;
-        for record in records.iter().filter(|record| record.namespace == namespace) {
+        records.retain(|record| record.namespace == events.namespace);
+        let now = Instant::now();
+        for record in &records {
+            self.names.take_in(record, now);
             self.take_in(record);
         }
         self.forget();
@@ -180,6 +184,7 @@ impl Owners {
         let is_followed = self.events.is_some() && process != 0;
         if process != 0 {
             self.sockets.insert(cookie, process);
+            self.names.meet(process, Instant::now());
         }
         Known { cookie, process, until: if is_followed { None } else { recheck } }
     }

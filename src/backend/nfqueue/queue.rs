@@ -313,14 +313,9 @@ pub(super) fn event<'a>(message: &Message<'a>) -> Option<Event<'a>> {
     }))
 }
 
-/// The hook of this number.
-pub(super) const fn hook_of(number: u8) -> Hook {
-    match number {
-        0 => Hook::Prerouting,
-        1 => Hook::Input,
-        2 => Hook::Forward,
-        _ => Hook::Output,
-    }
+/// The hook of this number, as messages tell it.
+pub(super) fn hook_of(number: u8) -> Hook {
+    Hook::from_number(number.into()).unwrap_or_default()
 }
 
 /// Seconds and microseconds.

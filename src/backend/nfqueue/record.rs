@@ -3,7 +3,9 @@ use crate::packet::field::array;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Length of a record.
-pub(super) const RECORD_LEN: usize = 80;
+pub(super) const RECORD_LEN: usize = 96;
+/// Length of the name of a thread, which ends with a zero.
+pub(super) const NAME_LEN: usize = 16;
 
 /// What a record is about.
 pub(super) mod kind {
@@ -36,6 +38,8 @@ pub(super) mod place {
     pub(in super::super) const LOCAL_PORT: i16 = 64;
     pub(in super::super) const REMOTE_PORT: i16 = 68;
     pub(in super::super) const STATE: i16 = 72;
+    pub(in super::super) const THREAD: i16 = 76;
+    pub(in super::super) const NAME: i16 = 80;
 }
 
 /// A TCP connection's protocol.
@@ -52,6 +56,10 @@ pub(super) struct Record {
     pub(super) local: SocketAddr,
     pub(super) remote: Option<SocketAddr>,
     pub(super) state: u32,
+    /// The thread that runs, which has the process's number if it is the first.
+    pub(super) thread: u32,
+    /// What the thread is called; zeros where it is not told.
+    pub(super) name: [u8; NAME_LEN],
 }
 
 impl Record {
@@ -87,6 +95,56 @@ impl Record {
             local: SocketAddr::new(ip(place::LOCAL)?, word(place::LOCAL_PORT)? as u16),
             remote: if has_remote { Some(SocketAddr::new(ip(place::REMOTE)?, remote_port)) } else { None },
             state: word(place::STATE)?,
+            thread: word(place::THREAD)?,
+            name: array(bytes, place::NAME as usize)?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::error::Error;
+
+    fn written() -> Result<[u8; RECORD_LEN], Box<dyn Error>> {
+        let mut bytes = [0; RECORD_LEN];
+        let mut write = |at: i16, part: &[u8]| -> Result<(), Box<dyn Error>> {
+            let at = at as usize;
+            bytes.get_mut(at..at + part.len()).ok_or("outside")?.copy_from_slice(part);
+            Ok(())
+        };
+        write(place::COOKIE, &7_u64.to_ne_bytes())?;
+        write(place::NAMESPACE, &8_u64.to_ne_bytes())?;
+        write(place::PROCESS, &100_u32.to_ne_bytes())?;
+        write(place::KIND, &kind::CONNECT.to_ne_bytes())?;
+        write(place::FAMILY, &(libc::AF_INET as u32).to_ne_bytes())?;
+        write(place::PROTOCOL, &u32::from(TCP).to_ne_bytes())?;
+        write(place::LOCAL, &[10, 9, 0, 1])?;
+        write(place::REMOTE, &[10, 9, 0, 2])?;
+        write(place::LOCAL_PORT, &40_000_u32.to_ne_bytes())?;
+        write(place::REMOTE_PORT, &u32::from(80_u16.to_be()).to_ne_bytes())?;
+        write(place::STATE, &2_u32.to_ne_bytes())?;
+        write(place::THREAD, &101_u32.to_ne_bytes())?;
+        write(place::NAME, b"fifteen-letters\0")?;
+        Ok(bytes)
+    }
+
+    #[test]
+    fn every_part_lies_where_it_is_read() -> Result<(), Box<dyn Error>> {
+        let record = Record::read(&written()?).ok_or("no record")?;
+        assert_eq!((record.cookie, record.namespace, record.kind), (7, 8, kind::CONNECT));
+        assert_eq!((record.process, record.thread), (100, 101));
+        assert_eq!((record.protocol, record.state), (TCP, 2));
+        assert_eq!((record.local, record.remote), ("10.9.0.1:40000".parse()?, Some("10.9.0.2:80".parse()?)));
+        assert_eq!(record.name, *b"fifteen-letters\0");
+        Ok(())
+    }
+
+    #[test]
+    fn a_record_of_no_ip_socket_is_none() -> Result<(), Box<dyn Error>> {
+        let mut bytes = written()?;
+        *bytes.get_mut(place::FAMILY as usize).ok_or("outside")? = libc::AF_UNIX as u8;
+        assert!(Record::read(&bytes).is_none());
+        Ok(())
     }
 }

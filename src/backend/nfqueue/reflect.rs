@@ -4,6 +4,7 @@
 //! opens and closes between two looks is not seen.
 use super::super::{Error, OpenOptions};
 use super::fault::fault;
+use super::names::Names;
 use super::nft::CHANGES;
 use super::observed::{Feed, Observed, engine};
 use super::registry::{Entry, Identity, entries};
@@ -32,7 +33,7 @@ pub(super) fn open(options: OpenOptions) -> Result<Observed, Error> {
     let engine = engine();
     // What is open already is told of first.
     tables.look(&engine);
-    Observed::open(engine, options, None, tables)
+    Observed::open(engine, options, None, Names::default(), tables)
 }
 
 impl Tables {

@@ -4,12 +4,12 @@
 //! anew what it has sent and sends it again, so that nothing is lost, and remembers the path's MTU for ten minutes. On
 //! loopback, whose MTU is 65,536, every bulk transfer would else consist of packets whose last bytes are missing. Who does
 //! not heed it is not told again for a while, and has its packets handed over as they are.
-use super::arrival::Arrival;
 use super::carrier::Way;
 use super::nft::Hook;
 use super::queue::{PAYLOAD_MAX, Waiting};
 use super::state::State;
 use crate::address::Layer;
+use crate::batch::PacketRef;
 use crate::engine::TICKS_PER_SECOND;
 use crate::packet::{Builder, Endpoint, FlowKey, IpVersion, Transport, read_addr};
 use std::collections::HashMap;
@@ -78,8 +78,8 @@ impl Refusals {
 }
 
 /// What tells the sender.
-fn message(arrival: &Arrival<'_>) -> Option<Vec<u8>> {
-    let Arrival { bytes, layout, .. } = arrival;
+fn message(packet: PacketRef<'_>) -> Option<Vec<u8>> {
+    let PacketRef { bytes, layout, .. } = packet;
     let (src, dst) = (read_addr(bytes, layout, Endpoint::Source)?, read_addr(bytes, layout, Endpoint::Destination)?);
     let quote = bytes.get(..QUOTE_LEN).unwrap_or(bytes);
     let most = PAYLOAD_MAX as u32;
@@ -92,21 +92,21 @@ fn message(arrival: &Arrival<'_>) -> Option<Vec<u8>> {
 }
 
 /// Whether the sender can be asked to send shorter packets: not that of a fragment, nor of one that may be fragmented.
-fn may_be_refused(arrival: &Arrival<'_>) -> bool {
-    let Arrival { bytes, layout, .. } = arrival;
+fn may_be_refused(packet: PacketRef<'_>) -> bool {
+    let PacketRef { bytes, layout, .. } = packet;
     let is_fixed = layout.version() == IpVersion::V6 || bytes.get(6).is_some_and(|byte| byte & 0x40 != 0);
     layout.transport() == Some(Transport::Tcp) && !layout.is_fragment() && is_fixed
 }
 
 impl State {
     /// Whether a packet that did not come whole is refused; then its sender is told.
-    pub(super) fn refuses(&mut self, waiting: &Waiting<'_>, arrival: &Arrival<'_>, now: i64) -> bool {
-        if self.layer != Layer::Network || waiting.hook != Hook::Output || !may_be_refused(arrival) {
+    pub(super) fn refuses(&mut self, waiting: &Waiting<'_>, packet: PacketRef<'_>, now: i64) -> bool {
+        if self.layer != Layer::Network || waiting.hook != Hook::Output || !may_be_refused(packet) {
             return false;
         }
-        let Some(flow) = FlowKey::of(arrival.bytes, &arrival.layout) else { return false };
+        let Some(flow) = FlowKey::of(packet.bytes, packet.layout) else { return false };
         match self.refusals.answer(flow, now) {
-            Answer::Tell => message(arrival).is_some_and(|message| self.carriers.launch(&message, Way::Out).is_ok()),
+            Answer::Tell => message(packet).is_some_and(|message| self.carriers.launch(&message, Way::Out).is_ok()),
             Answer::Drop => true,
             Answer::Keep => false,
         }

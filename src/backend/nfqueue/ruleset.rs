@@ -1,17 +1,19 @@
 //! A handle's place in nftables: its table, which chains stand at which hooks, and what their rules are.
 use super::arrival::LOOPBACK;
 use super::carrier;
-use super::copies::Copies;
 use super::expression::{Expression, Meta};
+use super::extras::{Extra, add, is_tracking, needs_reassembly};
 use super::log;
-use super::nft::{Hook, Transaction, counted};
-use super::program::{Program, Question, copying, question};
+use super::nft::{Hook, Transaction, counted, moves_places};
+use super::program::{Program, Question};
+use super::questions::{Asked, Questions};
 use super::queue::{PAYLOAD_MAX, Queue};
 use super::registry::{FILTER_CHAIN, Identity, PREFIX, describe};
+use super::standing::{Hooks, Standing, hooks, takes_fragments};
 use super::sys::{self, Descriptor};
-use crate::address::{Flags, Layer};
+use crate::address::Flags;
 use crate::engine::OpenOptions;
-use crate::filter::{Extent, Filter};
+use crate::filter::Filter;
 use std::io::{Error, Result};
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -25,21 +27,11 @@ const LOG_EXPRESSION: u8 = 2;
 /// Every way, in the order in which they are tried.
 const WAYS: [u8; 4] = [QUEUE_EXPRESSION, QUEUE_EXPRESSION | LOG_EXPRESSION, 0, LOG_EXPRESSION];
 
-/// There where connection tracking is in use, and the hook priority before it.
-const TRACKING: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
-const BEFORE_TRACKING: i32 = -300;
-
 /// The place of a handle of priority 0 before fragments are put together.
 const BEFORE_REASSEMBLY: i32 = -100_000;
 /// The priority, which inbound packets have no other use for, of fragments that handles with FRAGMENTS have met. What they
 /// make up has that of the first of them.
 pub(super) const FRAGMENT_TAG: u32 = 0x0D16_F4A6;
-/// A chain that stands nowhere, which holds what is to be asked for once.
-const REASSEMBLY_CHAIN: &str = "reassembly";
-
-/// Packets of so many bytes are large: they do not fit a queue's message.
-const LARGE_FROM: u32 = PAYLOAD_MAX as u32 + 1;
-
 /// What is done with packets that the kernel drops.
 const DROPPING: [Expression; 2] = [Expression::Counter, Expression::Drop];
 
@@ -56,100 +48,6 @@ pub(super) enum Mode {
     Pass,
 }
 
-/// What a table has besides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Extra {
-    /// Connection tracking keeps away from carriers, where it is in use: what they turn into has no connection yet. Without
-    /// it new packets are tracked as what they are not, which only some firewalls mind.
-    Untracked,
-    /// IPv6 fragments are put together before all hooks. Without it they are seen one by one, unless connections are tracked.
-    Reassembly,
-}
-
-fn add_untracked(transaction: &mut Transaction<'_>) {
-    let (meta, mask, value) = (Meta::Mark, carrier::MASK, carrier::mark(0));
-    let is_carrier = Expression::Compare { meta, mask, value, equal: true };
-    let rule = [is_carrier, Expression::Protocol(carrier::PROTOCOL), Expression::NoTrack];
-    for (hook, chain) in [(Hook::Output, "untracked_output"), (Hook::Prerouting, "untracked_input")] {
-        transaction.new_chain(chain, Some((hook, BEFORE_TRACKING)));
-        transaction.new_rule(chain, &rule, &[]);
-    }
-}
-
-fn add_reassembly(transaction: &mut Transaction<'_>) {
-    transaction.new_chain(REASSEMBLY_CHAIN, None);
-    transaction.new_rule(REASSEMBLY_CHAIN, &[Expression::Reassembly], &[]);
-}
-
-/// Whether connections are tracked in this network namespace.
-pub(super) fn is_tracking() -> bool {
-    std::path::Path::new(TRACKING).exists()
-}
-
-/// What the kernel asks at each hook, in the order of the hooks, and why it asks nothing.
-#[derive(Debug, Default)]
-pub(super) struct Questions {
-    of_hooks: Vec<Question>,
-    /// The same of packets that do not fit a message.
-    of_large: Vec<Question>,
-    pub(super) obstacle: Option<String>,
-}
-
-impl Questions {
-    /// Loads a filter's programs; with `copies` those that copy what matches, as far as the kernel takes them.
-    pub(super) fn load(filter: &Filter, layer: Layer, flags: Flags, copies: Option<&Copies>) -> Self {
-        let mut questions = Self::default();
-        for (hook, _) in hooks(layer, flags) {
-            let copying = copies.and_then(|copies| copying(filter, *hook, copies).ok());
-            let copying = copying.filter(|question| !matches!(question, Question::None));
-            let mut or_none = |question: Result<Question>| {
-                question.unwrap_or_else(|error| {
-                    questions.obstacle = Some(error.to_string());
-                    Question::None
-                })
-            };
-            let is_sniffing = flags.has(Flags::SNIFF);
-            let extent = if is_sniffing { Extent::Any } else { Extent::AtMost(LARGE_FROM - 1) };
-            questions.of_hooks.push(or_none(copying.map_or_else(|| question(filter, *hook, extent), Ok)));
-            if !is_sniffing {
-                questions.of_large.push(or_none(question(filter, *hook, Extent::Large)));
-            }
-        }
-        questions
-    }
-
-    /// Nothing is asked, so that every packet is handed over.
-    pub(super) fn none(layer: Layer, flags: Flags, obstacle: String) -> Self {
-        let none = || hooks(layer, flags).iter().map(|_| Question::None).collect();
-        Self { of_hooks: none(), of_large: none(), obstacle: Some(obstacle) }
-    }
-
-    /// Whether of packets that do not fit a message only what matches is handed over.
-    pub(super) fn are_exact_of_large(&self) -> bool {
-        self.of_large.iter().all(Question::is_exact)
-    }
-
-    /// Whether only what matches is handed over.
-    pub(super) fn are_exact(&self) -> bool {
-        self.of_hooks.iter().all(Question::is_exact)
-    }
-
-    /// Those of the hook at a place: of ordinary packets, and of those that do not fit a message.
-    fn at(&self, index: usize) -> (Option<&Question>, Option<&Question>) {
-        (self.of_hooks.get(index), self.of_large.get(index))
-    }
-
-    /// Whether programs copy what matches, and nothing else does.
-    pub(super) fn copy(&self) -> bool {
-        self.of_hooks.iter().all(|question| matches!(question, Question::Copying { .. }))
-    }
-
-    /// Whether there are programs at all.
-    fn has_programs(&self) -> bool {
-        self.of_hooks.iter().any(|question| !matches!(question, Question::None))
-    }
-}
-
 /// A handle's table and the socket that owns it.
 #[derive(Debug)]
 pub(super) struct Ruleset {
@@ -157,31 +55,10 @@ pub(super) struct Ruleset {
     table: String,
     number: u16,
     large_number: u16,
+    priority: i16,
     hooks: &'static [(Hook, &'static str)],
     takes_fragments: bool,
-}
-
-/// The hooks of a handle, with the names of the chains.
-const fn hooks(layer: Layer, flags: Flags) -> &'static [(Hook, &'static str)] {
-    match layer {
-        Layer::NetworkForward => &[(Hook::Forward, "forward")],
-        _ if takes_fragments(layer, flags) => {
-            &[(Hook::Output, "output"), (Hook::Input, "input"), (Hook::Prerouting, "fragments")]
-        }
-        _ => &[(Hook::Output, "output"), (Hook::Input, "input")],
-    }
-}
-
-/// Whether inbound fragments are taken as they come, and what they make up is not.
-const fn takes_fragments(layer: Layer, flags: Flags) -> bool {
-    matches!(layer, Layer::Network) && flags.has(Flags::FRAGMENTS)
-}
-
-/// Where a handle's chain stands at a hook. Low ones come first in netfilter. Fragments are taken before they are put
-/// together, which is done at -400; among themselves handles keep their order there.
-fn place(hook: Hook, priority: i16) -> i32 {
-    let base = if hook == Hook::Prerouting { BEFORE_REASSEMBLY } else { 0 };
-    base - i32::from(priority)
+    standing: Standing,
 }
 
 /// The question to a program.
@@ -190,23 +67,25 @@ fn asked(program: &Program) -> Expression {
 }
 
 /// The rules for packets that do not fit a message. The kernel drops only what surely matches; all else goes to the queue that is
-/// meant for them.
+/// meant for them, which a handle that only looks on does not have.
 fn large_rules(
     question: Option<&Question>,
     mode: Mode,
     queue: Expression,
     asks: impl Fn(&Program) -> Vec<Expression>,
 ) -> Vec<Vec<Expression>> {
+    if mode == Mode::Copy {
+        return Vec::new();
+    }
     let drops = mode == Mode::Drop && question.is_some_and(Question::is_exact);
     let deeds = if drops { &DROPPING[..] } else { &[queue] };
     let rule = |asked: Vec<Expression>| {
-        let is_large = [Expression::IsLonger(LARGE_FROM - 1)].into_iter();
+        let is_large = [Expression::IsLonger(PAYLOAD_MAX as u32)].into_iter();
         is_large.chain(asked).chain(deeds.iter().copied()).collect()
     };
     match question {
         Some(Question::Programs { programs, .. }) => programs.iter().map(|program| rule(asks(program))).collect(),
         Some(_) => vec![rule(Vec::new())],
-        // A handle that only looks on has no such queue.
         None => Vec::new(),
     }
 }
@@ -228,21 +107,55 @@ impl Ruleset {
         let socket = sys::netlink(&[])?;
         let (number, large_number) = (queue.number, queue.large_number());
         let table = format!("{PREFIX}{number}");
-        let OpenOptions { layer, flags, .. } = *options;
+        let OpenOptions { layer, flags, priority, .. } = *options;
         let takes_fragments = takes_fragments(layer, flags);
         let hooks = hooks(layer, flags);
-        let ruleset = Self { socket, table, number, large_number, hooks, takes_fragments };
+        let needed = match mode {
+            // Where new packets enter is not known.
+            Mode::Pass => Hooks::all(hooks),
+            _ => Hooks::matched(hooks, &options.filter),
+        };
+        let standing = Standing::new(needed);
+        let ruleset = Self { socket, table, number, large_number, priority, hooks, takes_fragments, standing };
+        ruleset.make_table(options, opened_at)?;
+        // Before packets are taken, whose places it would move.
+        ruleset.add(&ruleset.extras(options, mode));
+        ruleset.make_chains(options, mode, questions).map(|()| ruleset)
+    }
+
+    fn make_table(&self, options: &OpenOptions, opened_at: i64) -> Result<()> {
+        let mut transaction = Transaction::new(&self.table);
+        transaction.new_table(&Identity::new(options, opened_at).encode());
+        transaction.new_chain(FILTER_CHAIN, None);
+        describe(&mut transaction, &options.filter);
+        transaction.commit(&self.socket)
+    }
+
+    /// What a new table has besides its chains.
+    fn extras(&self, options: &OpenOptions, mode: Mode) -> Vec<Extra> {
+        let mut extras = Vec::new();
+        if !options.flags.has(Flags::RECV_ONLY) && self.standing.here().has(Hook::Output) {
+            self.standing.add_entry(Hook::Output, Hooks::default());
+            extras.extend(is_tracking().then_some(Extra::Untracked(Hook::Output)));
+        }
+        extras.extend(
+            (mode != Mode::Pass && needs_reassembly(&options.filter, options.layer)).then_some(Extra::Reassembly),
+        );
+        extras
+    }
+
+    fn make_chains(&self, options: &OpenOptions, mode: Mode, questions: &mut Questions) -> Result<()> {
         let known = WAY.load(Ordering::Relaxed);
         let ways = [known].into_iter().filter(|way| *way != UNKNOWN).chain(WAYS);
         let ways: Vec<u8> = ways.collect();
         loop {
             let mut outcome = Ok(());
             for way in &ways {
-                outcome = ruleset.make(options, mode, questions, opened_at, *way);
+                outcome = self.make_chains_by(mode, questions, *way);
                 match &outcome {
                     Ok(()) => {
                         WAY.store(*way, Ordering::Relaxed);
-                        return Ok(ruleset);
+                        return Ok(());
                     }
                     Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
                     Err(_) => break,
@@ -251,23 +164,60 @@ impl Ruleset {
             match outcome {
                 // The rules may do without programs.
                 Err(error) if questions.has_programs() && !is_refusal(&error) => {
-                    *questions = Questions::none(layer, flags, error.to_string());
+                    *questions = Questions::none(options.layer, options.flags, error.to_string());
                 }
-                _ => return outcome.map(|()| ruleset),
+                _ => return outcome,
             }
         }
     }
 
-    fn make(&self, options: &OpenOptions, mode: Mode, questions: &Questions, opened_at: i64, way: u8) -> Result<()> {
+    fn make_chains_by(&self, mode: Mode, questions: &Questions, way: u8) -> Result<()> {
         let mut transaction = Transaction::new(&self.table);
-        transaction.new_table(&Identity::new(options, opened_at).encode());
-        transaction.new_chain(FILTER_CHAIN, None);
-        describe(&mut transaction, &options.filter);
-        for (at, (hook, chain)) in self.hooks.iter().enumerate() {
-            transaction.new_chain(chain, Some((*hook, place(*hook, options.priority))));
-            self.fill(&mut transaction, *hook, chain, mode, questions.at(at), way);
+        for (hook, chain, question) in self.chains(self.standing.here(), questions) {
+            transaction.new_chain(chain, Some((hook, self.place(hook))));
+            self.fill(&mut transaction, hook, chain, mode, question, way);
         }
         transaction.commit(&self.socket)
+    }
+
+    /// The chains that are to stand at these hooks, with what is asked there.
+    fn chains<'a>(
+        &self,
+        hooks: Hooks,
+        questions: &'a Questions,
+    ) -> impl Iterator<Item = (Hook, &'static str, Asked<'a>)> + use<'a> {
+        let all = self.hooks.iter().enumerate().map(|(at, (hook, chain))| (*hook, *chain, questions.at(at)));
+        all.filter(move |(hook, ..)| hooks.has(*hook))
+    }
+
+    /// Where the handle's chain stands at a hook. Low ones come first in netfilter. Fragments are taken before they are put
+    /// together, which is done at -400; among themselves handles keep their order there.
+    fn place(&self, hook: Hook) -> i32 {
+        let base = if hook == Hook::Prerouting { BEFORE_REASSEMBLY } else { 0 };
+        base - i32::from(self.priority)
+    }
+
+    /// Has new packets enter at a hook: the chains stand that their carriers go by, and connection tracking keeps away.
+    pub(super) fn admit(&self, entry: Hook) -> Result<()> {
+        if self.standing.has_entry(entry) {
+            return Ok(());
+        }
+        let is_on_the_way = |hook: Hook| hook == Hook::Forward || (hook == Hook::Output) == (entry == Hook::Output);
+        let here = self.standing.here();
+        let hooks = self.hooks.iter().map(|(hook, _)| *hook);
+        let missing: Hooks = hooks.filter(|hook| is_on_the_way(*hook) && !here.has(*hook)).collect();
+        let mut transaction = Transaction::new(&self.table);
+        // The filter matches nothing there, so that only carriers are queued.
+        for (hook, chain, _) in self.chains(missing, &Questions::default()) {
+            transaction.new_chain(chain, Some((hook, self.place(hook))));
+            self.fill(&mut transaction, hook, chain, Mode::Pass, Asked::default(), WAY.load(Ordering::Relaxed));
+        }
+        transaction.commit(&self.socket)?;
+        self.standing.add_entry(entry, missing);
+        if is_tracking() {
+            self.add(&[Extra::Untracked(entry)]);
+        }
+        Ok(())
     }
 
     /// The rules of one chain.
@@ -277,7 +227,7 @@ impl Ruleset {
         hook: Hook,
         chain: &str,
         mode: Mode,
-        (question, of_large): (Option<&Question>, Option<&Question>),
+        Asked { question, of_large }: Asked<'_>,
         way: u8,
     ) {
         let queue = if way & QUEUE_EXPRESSION != 0 { Expression::Queue } else { Expression::QueueTarget };
@@ -333,7 +283,9 @@ impl Ruleset {
         };
         let large = large_rules(of_large, mode, queue(self.large_number), |program| asks(program).collect());
         let add_large = |transaction: &mut Transaction<'_>| {
-            large.iter().for_each(|rule| transaction.new_rule(chain, rule, &[]));
+            for rule in &large {
+                transaction.new_rule(chain, rule, &[]);
+            }
         };
         match question {
             Some(Question::Programs { programs, .. }) => {
@@ -360,40 +312,41 @@ impl Ruleset {
         }
     }
 
-    /// Adds what kernels may lack and handles can do without: that carriers are not tracked, and that inbound IPv6 fragments
-    /// are put together before handles see them, as those of IPv4 always are.
+    /// Adds what kernels may lack and handles can do without.
     pub(super) fn add(&self, extras: &[Extra]) {
-        let commit = |extras: &[Extra]| {
-            let mut transaction = Transaction::new(&self.table);
-            for extra in extras {
-                match extra {
-                    Extra::Untracked => add_untracked(&mut transaction),
-                    Extra::Reassembly => add_reassembly(&mut transaction),
-                }
-            }
-            transaction.commit(&self.socket)
-        };
-        if !extras.is_empty() && commit(extras).is_err() && extras.len() > 1 {
-            // One of them may be there.
-            for extra in extras {
-                drop(commit(std::slice::from_ref(extra)));
-            }
-        }
+        add(&self.table, &self.socket, extras);
     }
 
-    /// Puts other rules in the place of all at once.
+    /// Puts other rules in the place of all at once; a filter may need chains at more hooks.
     pub(super) fn replace(&self, mode: Mode, questions: &Questions, filter: Option<&Filter>) -> Result<()> {
         let way = WAY.load(Ordering::Relaxed);
+        let needed = filter.map_or(self.standing.here(), |filter| Hooks::matched(self.hooks, filter));
+        if needed.has(Hook::Output) && !self.standing.here().has(Hook::Output) {
+            // Before packets wait there, whose places it would move.
+            self.admit(Hook::Output)?;
+        }
+        let here = self.standing.here();
         let mut transaction = Transaction::new(&self.table);
         if let Some(filter) = filter {
             transaction.flush_chain(FILTER_CHAIN);
             describe(&mut transaction, filter);
         }
-        for (at, (hook, chain)) in self.hooks.iter().enumerate() {
-            transaction.flush_chain(chain);
-            self.fill(&mut transaction, *hook, chain, mode, questions.at(at), way);
+        for (hook, chain, question) in self.chains(here | needed, questions) {
+            if here.has(hook) {
+                transaction.flush_chain(chain);
+            } else {
+                transaction.new_chain(chain, Some((hook, self.place(hook))));
+            }
+            self.fill(&mut transaction, hook, chain, mode, question, way);
         }
-        transaction.commit(&self.socket)
+        transaction.commit(&self.socket)?;
+        self.standing.add(needed);
+        Ok(())
+    }
+
+    /// Whether an announced change of nftables moves packets that may wait in the queue.
+    pub(super) fn moves_waiting(&self, change: &[u8]) -> bool {
+        moves_places(change, &self.table, |hook| self.standing.waiting().has(hook))
     }
 
     /// Removes the table.
@@ -405,8 +358,9 @@ impl Ruleset {
 
     /// How many packets the rules have dropped.
     pub(super) fn dropped(&self) -> u64 {
-        let of_chain = |(_, chain): &(Hook, &str)| counted(&self.socket, &self.table, chain).unwrap_or(0);
-        self.hooks.iter().map(of_chain).sum()
+        let here = self.standing.here();
+        let chains = self.hooks.iter().filter(|(hook, _)| here.has(*hook));
+        chains.map(|(_, chain)| counted(&self.socket, &self.table, chain).unwrap_or(0)).sum()
     }
 
     /// Whether this process is a fork of the one that owns the table.

@@ -3,6 +3,7 @@ use super::arrival::LOOPBACK;
 use super::carrier::Way;
 use super::fault::fault;
 use super::netlink::Writer;
+use super::nft::Hook;
 use super::queue::{Change, FLUSH_AT, PAYLOAD_MAX, Place, Queue, Verdict};
 use super::state::{Source, State};
 use super::sys;
@@ -162,6 +163,8 @@ impl State {
                 (0, index) | (index, _) => index,
             })
         };
+        let entry = if way.is_by_output(bytes) { Hook::Output } else { Hook::Prerouting };
+        source.ruleset.admit(entry).map_err(|error| fault("adding rules for new packets to nftables", error))?;
         self.carriers.launch(bytes, way)
     }
 

@@ -5,12 +5,14 @@
 use super::super::{Error, ErrorCode, OpenOptions, Received, Statistics, Wait, Warning};
 use super::carrier::Carriers;
 use super::copies::Copies;
+use super::extras::{Extra, needs_reassembly};
 use super::fault::fault;
 use super::guard::Guard;
 use super::log::Log;
-use super::nft::{CHANGES, moves_places};
+use super::nft::CHANGES;
+use super::questions::Questions;
 use super::queue::Queue;
-use super::ruleset::{Extra, Mode, Questions, Ruleset, is_tracking};
+use super::ruleset::{Mode, Ruleset};
 use super::state::{Source, State};
 use super::sys::{self, Descriptor};
 use crate::address::{Flags, Layer, Parameter, Shutdown};
@@ -81,11 +83,6 @@ fn plan(filter: &Filter, layer: Layer, flags: Flags, copies: Option<&Copies>) ->
     (mode(flags, &questions), questions)
 }
 
-/// Whether a handle may see inbound IPv6 packets, which may come in fragments.
-fn needs_reassembly(filter: &Filter, layer: Layer) -> bool {
-    layer == Layer::Network && filter.may_match_packets(false, true)
-}
-
 /// Only what surely matches is dropped by the kernel itself.
 fn mode(flags: Flags, questions: &Questions) -> Mode {
     if flags.has(Flags::SNIFF) {
@@ -122,9 +119,6 @@ impl Shared {
         let ruleset = Ruleset::open(options, &queue, mode_at_first, &mut questions, ticker.now())
             .map_err(|error| fault("adding rules to nftables", error))?;
         let has_reassembly = mode_at_first != Mode::Pass && needs_reassembly(&options.filter, layer);
-        let untracked = (!flags.has(Flags::RECV_ONLY) && is_tracking()).then_some(Extra::Untracked);
-        let reassembly = has_reassembly.then_some(Extra::Reassembly);
-        ruleset.add(&untracked.into_iter().chain(reassembly).collect::<Vec<_>>());
         // Behind the handle's own changes.
         let changes = sys::netlink(&[CHANGES]).map_err(|error| fault("listening to nftables", error))?;
         let shared = Shared {
@@ -167,7 +161,7 @@ impl Shared {
         while !state.is_closed
             && let Ok(len) = sys::receive(&self.changes, &mut buffer, false)
         {
-            state.has_lost_places |= moves_places(buffer.get(..len).unwrap_or_default());
+            state.has_lost_places |= self.ruleset.moves_waiting(buffer.get(..len).unwrap_or_default());
         }
         if state.has_lost_places && !state.is_closed {
             // A queue that cannot be read is told by what follows.
@@ -207,7 +201,7 @@ impl Shared {
 
     /// Where packets come from.
     pub(super) const fn source(&self) -> Source<'_> {
-        Source { queue: &self.queue, log: self.log.as_ref(), copies: self.copies.as_ref() }
+        Source { queue: &self.queue, ruleset: &self.ruleset, log: self.log.as_ref(), copies: self.copies.as_ref() }
     }
 
     /// Whether the keeper is to go on.

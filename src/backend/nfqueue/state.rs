@@ -1,16 +1,17 @@
 //! What one lock guards of a handle: what was taken from the kernel, and what is to be answered.
-use super::arrival::{Arrival, arrival};
+use super::arrival;
 use super::backlog::Backlog;
 use super::carrier::{Arrived, Carriers};
 use super::copies::Copies;
 use super::lines::Lines;
 use super::log::{Log, copy};
+use super::names::Names;
 use super::netlink::{Message, Messages, Writer};
 use super::nft::Hook;
 use super::owners::Owners;
 use super::queue::{Change, Event, FLUSH_AT, MESSAGE_MAX, Queue, Verdict, Waiting, event};
 use super::refusal::Refusals;
-use super::ruleset::FRAGMENT_TAG;
+use super::ruleset::{FRAGMENT_TAG, Ruleset};
 use super::sys::{Descriptor, Inbox};
 use super::token;
 use crate::address::{Flags, Layer};
@@ -31,6 +32,7 @@ const LOOK_AGAIN: i64 = 50_000;
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
     pub(super) queue: &'a Queue,
+    pub(super) ruleset: &'a Ruleset,
     pub(super) log: Option<&'a Log>,
     pub(super) copies: Option<&'a Copies>,
 }
@@ -110,6 +112,11 @@ impl State {
         self.flags.0 & (Flags::RECV_ONLY.0 | Flags::SNIFF.0) == 0
     }
 
+    /// The names of processes that are followed, if any are.
+    pub(super) fn names(&self) -> Option<Names> {
+        self.owners.as_ref().map(|owners| owners.names.clone())
+    }
+
     /// Takes packets from the kernel and hands up to `limit` out, the oldest first; how many.
     pub(super) fn receive(&mut self, source: Source<'_>, batch: &mut Batch, limit: usize, now: i64) -> Result<usize> {
         let queue = source.queue;
@@ -140,7 +147,7 @@ impl State {
 
     /// Takes what the kernel has, directly to the program's batch while nothing older waits, else to the backlog.
     pub(super) fn take(&mut self, source: Source<'_>, mut direct: Option<(&mut Batch, usize)>, now: i64) -> Result<()> {
-        let Source { queue, log, copies } = source;
+        let Source { queue, log, copies, .. } = source;
         if let Some(copies) = copies {
             self.take_copies(queue, copies, direct.as_mut(), now);
         }
@@ -295,35 +302,39 @@ impl State {
         if waiting.hook == Hook::Forward {
             self.forwarded_from = waiting.interface_in;
         }
-        let Some(arrival) = self.matching(waiting, now) else {
-            if !self.is_copying() {
-                queue.answer(&mut self.answers, waiting.place, Verdict::Accept, None);
-            }
-            return;
+        self.statistics.seen += 1;
+        let Some(layout) = arrival::layout(waiting) else {
+            self.statistics.unmatched += 1;
+            return self.pass_by(queue, waiting);
         };
-        self.keep(queue, waiting, &arrival, direct, now);
+        let address = arrival::address(waiting, layout.is_ipv6(), self.layer, self.flags, now);
+        let packet = PacketRef { bytes: waiting.bytes, layout: &layout, address: &address };
+        if self.takes(packet, now) {
+            self.keep(queue, waiting, packet, direct, now);
+        } else {
+            self.pass_by(queue, waiting);
+        }
     }
 
-    /// The packet, if the handle takes it.
-    fn matching<'a>(&mut self, waiting: &Waiting<'a>, now: i64) -> Option<Arrival<'a>> {
-        self.statistics.seen += 1;
-        let Some(arrival) = arrival(waiting, self.layer, self.flags, now) else {
-            self.statistics.unmatched += 1;
-            return None;
-        };
+    /// A packet that the handle does not take.
+    fn pass_by(&mut self, queue: &Queue, waiting: &Waiting<'_>) {
+        if !self.is_copying() {
+            queue.answer(&mut self.answers, waiting.place, Verdict::Accept, None);
+        }
+    }
+
+    /// Whether the handle takes a packet.
+    fn takes(&mut self, packet: PacketRef<'_>, now: i64) -> bool {
         if self.has_ended_receiving {
-            return None;
+            return false;
         }
-        let Arrival { bytes, layout, address } = &arrival;
-        if !self.bypasses.is_empty() && self.bypasses.lets_pass(bytes, layout, now) {
+        if !self.bypasses.is_empty() && self.bypasses.lets_pass(packet.bytes, packet.layout, now) {
             self.statistics.bypassed += 1;
-            return None;
+            return false;
         }
-        if !self.filter.matches(PacketRef { bytes, layout, address }) {
-            self.statistics.unmatched += 1;
-            return None;
-        }
-        Some(arrival)
+        let matches = self.filter.matches(packet);
+        self.statistics.unmatched += u64::from(!matches);
+        matches
     }
 
     /// Hands a packet to the program or keeps it for it.
@@ -331,12 +342,13 @@ impl State {
         &mut self,
         queue: &Queue,
         waiting: &Waiting<'_>,
-        arrival: &Arrival<'_>,
+        packet: PacketRef<'_>,
         direct: Option<(&mut Batch, usize)>,
         now: i64,
     ) {
-        let token = token::token(waiting, arrival.address.interface_index());
-        let time_ns = waiting.time_ns.unwrap_or_else(|| time_ns(arrival.address.timestamp()));
+        let PacketRef { bytes, layout, address } = packet;
+        let token = token::token(waiting, address.interface_index());
+        let time_ns = waiting.time_ns.unwrap_or_else(|| time_ns(address.timestamp()));
         if self.flags.has(Flags::DROP) {
             self.statistics.dropped += 1;
             queue.answer(&mut self.answers, waiting.place, Verdict::Drop, None);
@@ -347,7 +359,7 @@ impl State {
             // It will never be sent, so that the kernel need not wait: its copy is the program's.
             queue.answer(&mut self.answers, waiting.place, Verdict::Drop, None);
         }
-        if waiting.is_cut && can_send && self.refuses(waiting, arrival, now) {
+        if waiting.is_cut && can_send && self.refuses(waiting, packet, now) {
             self.statistics.dropped += 1;
             queue.answer(&mut self.answers, waiting.place, Verdict::Drop, None);
             return;
@@ -361,12 +373,12 @@ impl State {
                 self.lines.note_held(queue, &mut self.answers, token);
                 origin = Origin::Received(token);
             }
-            batch.push(arrival.bytes, arrival.layout, &arrival.address, time_ns, origin);
+            batch.push(bytes, *layout, address, time_ns, origin);
             return;
         }
         let Self { backlog, statistics, answers, on_overload, lines, .. } = self;
         let lets_pass = *on_overload == Overload::Pass && can_send;
-        backlog.push(arrival, time_ns, token, now, &mut |token, loss| {
+        backlog.push(packet, time_ns, token, now, &mut |token, loss| {
             let is_gone = lines.is_gone(token);
             let goes_on = statistics.note_loss(loss, lets_pass && !is_gone);
             if can_send && !is_gone {

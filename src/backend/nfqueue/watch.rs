@@ -6,7 +6,7 @@ use super::record::kind;
 use super::ring::Ring;
 use super::sys::Descriptor;
 use super::sys_bpf;
-use super::watch_code::{CGROUP_SOCKET, Hook, KEY_LEN, hook, operations, program, refusal};
+use super::watch_code::{CGROUP_SOCKET, Hook, KEY_LEN, Runner, hook, operations, program, refusal};
 use super::watch_packets::packets;
 use crate::filter::Filter;
 use std::io::{ErrorKind, Result};
@@ -50,6 +50,10 @@ const OWNER_HOOKS: [Hook; 3] = [
 /// Where packets pass sockets, and what that means: on the way in, and on the way out.
 const OF_PACKETS: [(u32, u32); 2] = [(0, kind::RECEIVED), (1, kind::SENT)];
 const OPERATIONS: u32 = 3;
+/// What programs tell of whoever runs, the most first: it takes CAP_PERFMON to ask for the name on some kernels, and older ones
+/// tell programs of TCP's operations neither name nor number.
+const HOOK_RUNNERS: [Runner; 2] = [Runner::Named, Runner::Numbered];
+const OPERATION_RUNNERS: [Runner; 3] = [Runner::Named, Runner::Numbered, Runner::Untold];
 /// What the programs are for.
 #[derive(Clone, Copy)]
 pub(super) enum Purpose<'a> {
@@ -64,14 +68,35 @@ pub(super) enum Purpose<'a> {
 }
 
 impl Purpose<'_> {
-    /// The hooks that are needed but that of TCP's operations.
-    fn hooks(self) -> impl Iterator<Item = &'static Hook> {
+    /// The hooks that are needed but that of TCP's operations, which tells so much of whoever runs.
+    fn hooks(self, operations: Runner) -> impl Iterator<Item = &'static Hook> {
         let is_for_owners = matches!(self, Self::Owners);
         // What comes to a socket tells nothing of its owner, and a connect tells more there than here.
         let is_idle = move |hook: &Hook| is_for_owners && matches!(hook.kind, kind::RECEIVED | kind::CONNECT);
-        let owners = OWNER_HOOKS.iter().filter(move |_| is_for_owners);
+        // Where TCP's operations do not tell who connects, the call does.
+        let tells_whose = !is_for_owners && operations != Runner::Named;
+        let is_asked = move |hook: &Hook| is_for_owners || tells_whose && hook.program == SOCKET_ADDRESS;
+        let owners = OWNER_HOOKS.iter().filter(move |hook| is_asked(hook));
         HOOKS.iter().filter(move |hook| !is_idle(hook)).chain(owners)
     }
+}
+
+/// Loads the first program that the kernel takes, of those that tell more and less of whoever runs; which one it is.
+fn load(
+    kind: u32,
+    attach: u32,
+    runners: &[Runner],
+    code: impl Fn(Runner) -> Option<Vec<u64>>,
+) -> Result<(Descriptor, Runner)> {
+    let mut failure = ErrorKind::Unsupported.into();
+    for runner in runners {
+        let code = code(*runner).ok_or(ErrorKind::Unsupported)?;
+        match sys_bpf::load_program(kind, attach, &code) {
+            Ok(program) => return Ok((program, *runner)),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
 }
 
 impl Watch {
@@ -82,20 +107,17 @@ impl Watch {
         let map = sys_bpf::make_map(LRU_HASH, KEY_LEN, 4, REMEMBERED)?;
         let group = sys_bpf::root_group()?;
         let mut links = Vec::new();
-        for hook in purpose.hooks() {
-            let code = match refuses.filter(|_| matches!(hook.kind, kind::BIND | kind::CONNECT)) {
-                Some(filter) => refusal(hook, &ring.descriptor, filter).ok_or(ErrorKind::Unsupported)?,
-                None => program(hook, &ring.descriptor, &map),
-            };
-            let program = sys_bpf::load_program(hook.program, hook.attach, &code)?;
-            links.push(sys_bpf::attach_to_group(&program, &group, hook.attach)?);
+        let of_operations = |runner| Some(operations(&ring.descriptor, runner, refuses.is_none()));
+        let (of_operations, runner) = load(SOCKET_OPERATIONS, OPERATIONS, &OPERATION_RUNNERS, of_operations)?;
+        links.push(sys_bpf::attach_to_group(&of_operations, &group, OPERATIONS)?);
+        for hook in purpose.hooks(runner) {
+            let refuses = refuses.filter(|_| matches!(hook.kind, kind::BIND | kind::CONNECT));
+            let (of_hook, _) = load(hook.program, hook.attach, &HOOK_RUNNERS, |runner| match refuses {
+                Some(filter) => refusal(hook, &ring.descriptor, filter, runner),
+                None => Some(program(hook, &ring.descriptor, &map, runner)),
+            })?;
+            links.push(sys_bpf::attach_to_group(&of_hook, &group, hook.attach)?);
         }
-        // Older kernels do not tell the process here; then it is looked up.
-        let operations = [true, false].map(|tells| operations(&ring.descriptor, tells, refuses.is_none()));
-        let load = |code: &Vec<u64>| sys_bpf::load_program(SOCKET_OPERATIONS, OPERATIONS, code);
-        let [first, second] = &operations;
-        let program = load(first).or_else(|_| load(second))?;
-        links.push(sys_bpf::attach_to_group(&program, &group, OPERATIONS)?);
         if matches!(purpose, Purpose::TellFlows) {
             for (attach, kind) in OF_PACKETS {
                 // Older kernels do not tell the network namespace there; then calls alone tell of datagrams.

@@ -1,8 +1,8 @@
 //! The code of the programs at the control group: what they write of socket operations, and to which operations they say no.
 use super::record::place::{
-    COOKIE, FAMILY, KIND, LOCAL, LOCAL_PORT, NAMESPACE, PROCESS, PROTOCOL, REMOTE, REMOTE_PORT, STATE,
+    COOKIE, FAMILY, KIND, LOCAL, LOCAL_PORT, NAME, NAMESPACE, PROCESS, PROTOCOL, REMOTE, REMOTE_PORT, STATE, THREAD,
 };
-use super::record::{RECORD_LEN, kind};
+use super::record::{NAME_LEN, RECORD_LEN, kind};
 use super::sys::Descriptor;
 use crate::address::Event;
 use crate::filter::{Arithmetic, Assembler, CodeLabel, EventPlaces, Filter, Relation};
@@ -13,6 +13,7 @@ pub(super) const CGROUP_SOCKET: u32 = 9;
 /// Helper functions.
 const UPDATE_ELEMENT: u32 = 2;
 const PROCESS_ID: u32 = 14;
+const THREAD_NAME: u32 = 16;
 const SOCKET_COOKIE: u32 = 46;
 const SET_CALLBACKS: u32 = 59;
 const NAMESPACE_COOKIE: u32 = 122;
@@ -97,8 +98,19 @@ pub(super) const fn hook(program: u32, attach: u32, kind: u32, ipv6: bool) -> Ho
     Hook { program, attach, kind, ipv6 }
 }
 
+/// What a program tells of whoever runs: kernels differ in what they let it ask.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Runner {
+    /// The numbers of process and thread, and the thread's name.
+    Named,
+    /// The numbers.
+    Numbered,
+    /// Nothing.
+    Untold,
+}
+
 /// The program of a hook.
-pub(super) fn program(hook: &Hook, ring: &Descriptor, map: &Descriptor) -> Vec<u64> {
+pub(super) fn program(hook: &Hook, ring: &Descriptor, map: &Descriptor, runner: Runner) -> Vec<u64> {
     let mut code = Assembler::new();
     let out = code.label();
     code.combine(Arithmetic::Move, CONTEXT, 1);
@@ -113,7 +125,7 @@ pub(super) fn program(hook: &Hook, ring: &Descriptor, map: &Descriptor) -> Vec<u
         code.load_word(1, CONTEXT, 36);
         code.jump_if(1, Relation::NotEqual, UDP, out);
     }
-    write_record(&mut code, hook.kind, fields, Some(hook.ipv6), true);
+    write_record(&mut code, hook.kind, fields, Some(hook.ipv6), runner);
     if matches!(hook.kind, kind::SENT | kind::RECEIVED) {
         write_only_first(&mut code, hook.kind, map, out);
     }
@@ -145,12 +157,12 @@ pub(super) fn write_only_first(code: &mut Assembler, kind: u32, map: &Descriptor
 }
 
 /// The program of a hook where operations can be refused; `None` if the filter asks what is not known there.
-pub(super) fn refusal(hook: &Hook, ring: &Descriptor, filter: &Filter) -> Option<Vec<u64>> {
+pub(super) fn refusal(hook: &Hook, ring: &Descriptor, filter: &Filter, runner: Runner) -> Option<Vec<u64>> {
     let mut code = Assembler::new();
     code.combine(Arithmetic::Move, CONTEXT, 1);
     let (fields, event) =
         if hook.kind == kind::BIND { (&BOUND, Event::SocketBind) } else { (&ADDRESSED, Event::SocketConnect) };
-    write_record(&mut code, hook.kind, fields, Some(hook.ipv6), true);
+    write_record(&mut code, hook.kind, fields, Some(hook.ipv6), runner);
     // Addresses as numbers, beside the record.
     for (from, to, is_known) in
         [(LOCAL, LOCAL_NUMBER, fields.local.is_some()), (REMOTE, REMOTE_NUMBER, fields.remote.is_some())]
@@ -210,7 +222,7 @@ fn write_number(code: &mut Assembler, from: i16, to: i16, is_known: bool, ipv6: 
 }
 
 /// The program of TCP's operations.
-pub(super) fn operations(ring: &Descriptor, tells_process: bool, tells_connect: bool) -> Vec<u64> {
+pub(super) fn operations(ring: &Descriptor, runner: Runner, tells_connect: bool) -> Vec<u64> {
     let mut code = Assembler::new();
     let (out, tells) = (code.label(), code.label());
     code.combine(Arithmetic::Move, CONTEXT, 1);
@@ -229,7 +241,7 @@ pub(super) fn operations(ring: &Descriptor, tells_process: bool, tells_connect: 
         }
         // Who runs is not who owns the connection once it is under way.
         let is_own = matches!(kind, kind::CONNECT | kind::LISTEN);
-        write_record(&mut code, kind, &OPERATED, None, tells_process && is_own);
+        write_record(&mut code, kind, &OPERATED, None, if is_own { runner } else { Runner::Untold });
         if kind == kind::STATE {
             code.load_word(1, CONTEXT, NEW_STATE);
             code.store_stack(RECORD + STATE, 1);
@@ -272,7 +284,7 @@ pub(super) fn address(code: &mut Assembler, register: u8, place: i16) {
     code.compute_wide(Arithmetic::Add, register, i32::from(place) as u32);
 }
 
-fn write_record(code: &mut Assembler, kind: u32, fields: &Fields, ipv6: Option<bool>, tells_process: bool) {
+fn write_record(code: &mut Assembler, kind: u32, fields: &Fields, ipv6: Option<bool>, runner: Runner) {
     write_empty_record(code, kind);
     copy(code, fields.family, FAMILY);
     if let Some(place) = fields.protocol {
@@ -307,10 +319,22 @@ fn write_record(code: &mut Assembler, kind: u32, fields: &Fields, ipv6: Option<b
         }
     }
     write_names(code);
-    if tells_process {
-        code.call(PROCESS_ID);
-        code.compute_wide(Arithmetic::ShiftRight, 0, 32);
-        code.store_stack(RECORD + PROCESS, 0);
+    write_runner(code, runner);
+}
+
+/// The process and the thread that run, and what the thread is called.
+fn write_runner(code: &mut Assembler, runner: Runner) {
+    if runner == Runner::Untold {
+        return;
+    }
+    code.call(PROCESS_ID);
+    code.store_stack(RECORD + THREAD, 0);
+    code.compute_wide(Arithmetic::ShiftRight, 0, 32);
+    code.store_stack(RECORD + PROCESS, 0);
+    if runner == Runner::Named {
+        address(code, 1, RECORD + NAME);
+        code.compute(Arithmetic::Move, 2, NAME_LEN as u32);
+        code.call(THREAD_NAME);
     }
 }
 

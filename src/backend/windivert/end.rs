@@ -363,7 +363,12 @@ impl Backend for End {
     }
 
     fn process(&self, packet: PacketRef<'_>, known_id: u32) -> Option<Process> {
-        if known_id == 0 { owner::process(packet) } else { Some(owner::describe(known_id)) }
+        let id = if known_id == 0 { owner::of_packet(packet)? } else { known_id };
+        Some(self.describe(id))
+    }
+
+    fn describe(&self, id: u32) -> Process {
+        owner::describe(id)
     }
 
     fn statistics(&self) -> Statistics {

@@ -20,12 +20,11 @@ const TRIES: usize = 5;
 const PATH_MAX: usize = 32_768;
 
 /// The process that a packet belongs to.
-pub(super) fn process(packet: PacketRef<'_>) -> Option<Process> {
+pub(super) fn of_packet(packet: PacketRef<'_>) -> Option<u32> {
     let layout = packet.layout;
     let protocol = layout.protocol();
     let (local, remote) = packet.ends()?;
-    let id = owner(&listed(protocol, layout.is_ipv6())?, local, remote)?;
-    Some(describe(id))
+    owner(&listed(protocol, layout.is_ipv6())?, local, remote)
 }
 
 /// What one of the system's tables lists.
