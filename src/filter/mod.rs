@@ -80,7 +80,7 @@ pub use column::{
 };
 #[cfg(target_os = "linux")]
 pub(crate) use ebpf::{Arithmetic, Assembler, CodeLabel, Deed, EventPlaces, Matched, Relation};
-pub use ebpf::{Ebpf, OfInterface, Vantage};
+pub use ebpf::{Ebpf, Extent, OfInterface, Vantage};
 pub use error::{BadToken, Error, ErrorKind, Expected, Limit, ObjectFault};
 pub use evaluate::{EvaluateError, EvaluateErrorKind};
 pub use explain::Explanation;

@@ -210,7 +210,9 @@ def code_of(act: Callable[[], object]) -> int:
 def tables() -> int:
     """How many tables of ours nftables has in this namespace, by the queues that are bound."""
     path = Path("/proc/self/net/netfilter/nfnetlink_queue")
-    return len(path.read_text().splitlines()) if path.exists() else 0
+    numbers = [int(line.split()[0]) for line in path.read_text().splitlines()] if path.exists() else []
+    # The queues for large packets are at 0x8000 and above, beside those that all handles have.
+    return sum(number < 0x8000 for number in numbers)
 
 
 def main(path: str, name: str, arguments: str) -> None:

@@ -12,7 +12,8 @@ from linux_support import Line, in_namespace
 
 def kept() -> int:
     """How many packets the kernel keeps for the one handle that is open."""
-    return int(Path("/proc/self/net/netfilter/nfnetlink_queue").read_text().split()[2])
+    lines = Path("/proc/self/net/netfilter/nfnetlink_queue").read_text().splitlines()
+    return sum(int(line.split()[2]) for line in lines)
 
 
 @in_namespace

@@ -22,8 +22,9 @@ CAPABILITIES = {
     "CAP_BPF": 39,
 }
 QUEUES = Path("/proc/self/net/netfilter/nfnetlink_queue")
-#: Queues of handles have these numbers.
-OWN_QUEUES = range(0x4000, 0xC000)
+#: Each handle has a queue with a number of the first range; for large packets it may have one of the second.
+OWN_QUEUES = range(0x4000, 0x8000)
+LARGE_QUEUES = range(0x8000, 0xC000)
 
 
 def _capabilities() -> int:
@@ -108,7 +109,7 @@ def check_others() -> Iterator[Finding]:
             number, owner = (int(word) for word in line.split()[:2])
             queues.append((number, owner))
     own = [number for number, _ in queues if number in OWN_QUEUES]
-    other = [number for number, _ in queues if number not in OWN_QUEUES]
+    other = [number for number, _ in queues if number not in OWN_QUEUES and number not in LARGE_QUEUES]
     yield Finding("open handles", "note", f"{len(own)} in this namespace")
     if other:
         numbers = ", ".join(map(str, other))

@@ -7,6 +7,7 @@ use super::netlink::Writer;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(super) enum Meta {
+    Length = 0,
     Priority = 2,
     Mark = 3,
     InterfaceIn = 4,
@@ -20,6 +21,8 @@ pub(super) enum Meta {
 pub(super) enum Expression {
     /// Goes on if a number of 32 bits, masked, is this one or, unless `equal`, another one.
     Compare { meta: Meta, mask: u32, value: u32, equal: bool },
+    /// Goes on if the packet has more bytes than this.
+    IsLonger(u32),
     /// Goes on if the protocol is this one.
     Protocol(u8),
     /// Goes on if the packet is for this host, as far as its destination tells.
@@ -60,6 +63,12 @@ pub(super) enum Expression {
 const REGISTER: u32 = 1;
 /// Register 2, where a number stays until the rule's end.
 const KEPT: u32 = 2;
+/// How a number relates to another one.
+const EQUAL: u32 = 0;
+const NOT_EQUAL: u32 = 1;
+const GREATER: u32 = 4;
+/// From the machine's order of bytes to the network's.
+const TO_NETWORK: u32 = 1;
 /// Verdicts.
 const DROP: u32 = 0;
 pub(super) const ACCEPT: u32 = 1;
@@ -96,6 +105,7 @@ impl Expression {
                 }
                 compare(writer, &value.to_ne_bytes(), equal);
             }
+            Self::IsLonger(length) => is_longer(writer, length),
             Self::Protocol(protocol) => {
                 load(writer, Meta::Protocol);
                 compare(writer, &[protocol], true);
@@ -241,9 +251,26 @@ fn number(writer: &mut Writer, value: &[u8]) {
 }
 
 fn compare(writer: &mut Writer, value: &[u8], equal: bool) {
+    relate(writer, value, if equal { EQUAL } else { NOT_EQUAL });
+}
+
+fn is_longer(writer: &mut Writer, length: u32) {
+    load(writer, Meta::Length);
+    // Numbers are compared byte by byte.
+    wrap(writer, "byteorder", |writer| {
+        writer.put_u32(1, REGISTER);
+        writer.put_u32(2, REGISTER);
+        writer.put_u32(3, TO_NETWORK);
+        writer.put_u32(4, 4);
+        writer.put_u32(5, 4);
+    });
+    relate(writer, &length.to_be_bytes(), GREATER);
+}
+
+fn relate(writer: &mut Writer, value: &[u8], relation: u32) {
     wrap(writer, "cmp", |writer| {
         writer.put_u32(1, REGISTER);
-        writer.put_u32(2, u32::from(!equal));
+        writer.put_u32(2, relation);
         data(writer, 3, value);
     });
 }

@@ -1,5 +1,5 @@
 //! What becomes of packets that wait and that nobody sends: they expire, are given back or up, or pass by.
-use super::queue::{Queue, Verdict};
+use super::queue::{Place, Queue, Verdict};
 use super::state::{Source, State};
 use super::token;
 use crate::batch::{Batch, Origin, Token};
@@ -10,11 +10,11 @@ impl State {
     /// Discards what waited too long.
     pub(super) fn expire(&mut self, queue: &Queue, now: i64) {
         let can_send = self.can_send();
-        let Self { backlog, statistics, answers, gone, .. } = self;
+        let Self { backlog, statistics, answers, lines, .. } = self;
         backlog.expire(now, &mut |token, loss| {
             statistics.note_loss(loss, false);
-            if can_send && !token::is_gone(*gone, token) {
-                queue.answer(answers, token::id(token), Verdict::Drop, None);
+            if can_send && !lines.is_gone(token) {
+                queue.answer(answers, token::place(token), Verdict::Drop, None);
             }
         });
     }
@@ -26,10 +26,10 @@ impl State {
         self.expire(queue, now);
         let mut batch = Batch::new();
         let can_send = self.can_send();
-        let Self { backlog, held, gone, .. } = self;
+        let Self { backlog, lines, .. } = self;
         backlog.hand_out(&mut batch, usize::MAX, |token| {
             // Nothing is given up for what is sent at once.
-            let _ = !token::is_gone(*gone, token) && held.note(token::id(token)).is_none();
+            let _ = !lines.is_gone(token) && lines.hold(token).is_none();
             Origin::Received(token)
         });
         if can_send {
@@ -43,11 +43,10 @@ impl State {
     pub(super) fn lose_places(&mut self, source: Source<'_>, now: i64) -> Result<()> {
         self.take(source, None, now)?;
         self.has_lost_places = false;
-        self.gone = Some(self.last_id);
-        let waiting = self.backlog.tokens().map(token::id);
-        let gone: Vec<u32> = self.held.take_all().into_iter().chain(waiting).collect();
-        for id in gone {
-            source.queue.drop_if_there(&mut self.answers, id);
+        let waiting = self.backlog.tokens().map(token::place);
+        let gone: Vec<Place> = self.lines.lose().into_iter().chain(waiting).collect();
+        for place in gone {
+            source.queue.drop_if_there(&mut self.answers, place);
         }
         source.queue.flush(&mut self.answers)
     }
@@ -62,7 +61,7 @@ impl State {
         for token in backlog.take_selected(|record, bytes| bypasses.lets_pass(bytes, &record.layout, now)) {
             statistics.bypassed += 1;
             if can_send {
-                queue.answer(answers, token::id(token), Verdict::Accept, None);
+                queue.answer(answers, token::place(token), Verdict::Accept, None);
             }
         }
         queue.flush(answers)?;
@@ -71,9 +70,9 @@ impl State {
 
     /// Gives packets up that were received.
     pub(super) fn discard(&mut self, queue: &Queue, tokens: &[Token]) -> Result<()> {
-        for id in tokens.iter().map(|token| token::id(*token)) {
-            if self.held.take(id) {
-                queue.answer(&mut self.answers, id, Verdict::Drop, None);
+        for token in tokens {
+            if self.lines.take(*token) {
+                queue.answer(&mut self.answers, token::place(*token), Verdict::Drop, None);
             }
         }
         self.statistics.dropped += tokens.len() as u64;

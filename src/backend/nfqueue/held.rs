@@ -2,10 +2,6 @@
 //!
 //! The kernel numbers packets in order, and they are handed out in order. A packet that is held while too many others come is
 //! given up in the kernel; when it is sent after all, it goes as a new one does.
-use super::netlink::Writer;
-use super::queue::{Queue, Verdict};
-use super::token;
-use crate::batch::Token;
 use std::collections::VecDeque;
 
 /// Packets that are held at most.
@@ -80,13 +76,6 @@ impl Held {
             self.flags.pop_front();
             self.first = self.first.wrapping_add(1);
         }
-    }
-}
-
-/// Notes a packet that is handed out, and gives the oldest one up if too many are.
-pub(super) fn note_held(queue: &Queue, held: &mut Held, answers: &mut Writer, token: Token) {
-    if let Some(id) = held.note(token::id(token)) {
-        queue.answer(answers, id, Verdict::Drop, None);
     }
 }
 

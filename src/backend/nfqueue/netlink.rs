@@ -136,6 +136,8 @@ pub(super) struct Message<'a> {
     pub(super) kind: u16,
     /// The number that was sent with the request that it answers.
     pub(super) sequence: u32,
+    /// The number in netfilter's header: of a packet, the queue's.
+    pub(super) resource: u16,
     pub(super) attributes: Attributes<'a>,
     /// The system's error number, of a message that reports one; 0 for success.
     pub(super) report: Option<i32>,
@@ -171,8 +173,9 @@ impl<'a> Iterator for Messages<'a> {
         let number = array(body, 0).map(i32::from_ne_bytes);
         let report = if kind == ERROR { number.map(i32::wrapping_neg) } else { None };
         let has_header = kind != ERROR && kind != DONE;
+        let resource = array(body, 2).map_or(0, u16::from_be_bytes);
         let attributes = if has_header { body.get(FAMILY_LEN..).unwrap_or_default() } else { &[] };
-        Some(Message { kind, sequence, attributes: Attributes { rest: attributes }, report })
+        Some(Message { kind, sequence, resource, attributes: Attributes { rest: attributes }, report })
     }
 }
 

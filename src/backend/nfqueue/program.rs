@@ -6,7 +6,7 @@ use super::copies::{self, Copies};
 use super::nft::Hook;
 use super::sys::Descriptor;
 use super::sys_bpf;
-use crate::filter::{Assembler, Deed, Ebpf, Filter, Matched, OfInterface, Vantage};
+use crate::filter::{Assembler, Deed, Ebpf, Extent, Filter, Matched, OfInterface, Vantage};
 use std::io::Result;
 
 /// A program for the packets of one hook, or for some of them.
@@ -45,9 +45,9 @@ const fn vantage(hook: Hook) -> Vantage {
     }
 }
 
-/// The programs of a filter for one hook.
-pub(super) fn question(filter: &Filter, hook: Hook) -> Result<Question> {
-    let found = programs(filter, vantage(hook), None)?;
+/// The programs of a filter for one hook's packets of this extent.
+pub(super) fn question(filter: &Filter, hook: Hook, extent: Extent) -> Result<Question> {
+    let found = programs(filter, Vantage { extent, ..vantage(hook) }, None)?;
     Ok(found.map_or(Question::None, |(programs, is_exact)| Question::Programs { programs, is_exact }))
 }
 

@@ -55,13 +55,27 @@ pub(super) const MESSAGE_MAX: usize = 0x2_0000;
 /// The first queue number that is tried, far from those that people choose.
 const FIRST_NUMBER: u16 = 0x4000;
 /// How many are tried.
-const NUMBERS: u16 = 0x8000;
+const NUMBERS: u16 = 0x4000;
+/// What of a number tells the queue for large packets; its other bits but the one below are those of the first queue.
+const LARGE: u16 = 0x8000;
 
-/// A queue that this process listens to.
+/// The queues of a handle, which this process listens to by one socket, so that their packets keep their order: one for packets
+/// that fit a message, and one for all that are longer. From that one the kernel hands large segments over piece by piece.
 #[derive(Debug)]
 pub(super) struct Queue {
     pub(super) socket: Descriptor,
+    /// The first queue's number.
     pub(super) number: u16,
+    takes_large: bool,
+}
+
+/// Where a packet waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    /// In the queue for large packets.
+    pub(super) is_large: bool,
+    /// Its number in its queue, counted from 1.
+    pub(super) id: u32,
 }
 
 /// What happens to a packet that waits.
@@ -83,7 +97,7 @@ pub(super) struct Change<'a> {
 /// A packet that waits for its verdict.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Waiting<'a> {
-    pub(super) id: u32,
+    pub(super) place: Place,
     pub(super) hook: Hook,
     pub(super) mark: u32,
     /// When it came, in nanoseconds since the Unix epoch, where the kernel tells it.
@@ -106,43 +120,73 @@ pub(super) enum Event<'a> {
 }
 
 impl Queue {
-    /// Makes a queue with a number that nobody has in this network namespace, of so many packets and bytes.
-    pub(super) fn open(length: u32, buffer: i32) -> Result<Self> {
+    /// Makes queues with numbers that nobody has in this network namespace, each of so many packets, together of so many bytes;
+    /// the one for large packets if it `takes_large`.
+    pub(super) fn open(length: u32, buffer: i32, takes_large: bool) -> Result<Self> {
         let socket = sys::netlink(&[])?;
         // What does not fit is dropped and counted by the kernel; the socket need not fail as well.
         sys::set_option(&socket, libc::SOL_NETLINK, libc::NETLINK_NO_ENOBUFS, 1)?;
         sys::set_receive_buffer(&socket, buffer);
         sys::set_send_buffer(&socket, SEND_BUFFER);
-        let mut queue = Self { socket, number: 0 };
+        let mut queue = Self { socket, number: 0, takes_large };
         let start = sys::process_id() as u16;
         for step in 0..NUMBERS {
             queue.number = FIRST_NUMBER + start.wrapping_add(step) % NUMBERS;
-            match queue.configure(|writer| writer.put(config::COMMAND, &[config::BIND, 0, 0, 0])) {
+            match queue.bind() {
                 Ok(()) => break,
                 // Somebody else listens, unless the rights are missing: then the first rule will tell.
                 Err(error) if error.kind() == ErrorKind::PermissionDenied && step + 1 < NUMBERS && step < 64 => {}
                 Err(error) => return Err(error),
             }
         }
-        queue.configure(|writer| {
-            let mut parameters = 0xFFFF_u32.to_be_bytes().to_vec();
-            parameters.push(config::COPY_PACKET);
-            writer.put(config::PARAMETERS, &parameters);
-            writer.put_u32(config::FLAGS, config::SEGMENTS);
-            writer.put_u32(config::MASK, config::SEGMENTS);
-            writer.put_u32(config::LENGTH, length);
-        })?;
+        for number in queue.numbers() {
+            let segments = if number == queue.number { config::SEGMENTS } else { 0 };
+            queue.configure(number, |writer| {
+                let mut parameters = 0xFFFF_u32.to_be_bytes().to_vec();
+                parameters.push(config::COPY_PACKET);
+                writer.put(config::PARAMETERS, &parameters);
+                writer.put_u32(config::FLAGS, segments);
+                writer.put_u32(config::MASK, config::SEGMENTS);
+                writer.put_u32(config::LENGTH, length);
+            })?;
+        }
         Ok(queue)
     }
 
-    /// Gives the number up; the kernel drops what still waits.
-    pub(super) fn release(&self) -> Result<()> {
-        self.configure(|writer| writer.put(config::COMMAND, &[config::UNBIND, 0, 0, 0]))
+    /// The number of the queue for large packets.
+    pub(super) const fn large_number(&self) -> u16 {
+        self.number & !FIRST_NUMBER | LARGE
     }
 
-    fn configure(&self, fill: impl FnOnce(&mut Writer)) -> Result<()> {
+    /// The numbers of the queues that there are.
+    fn numbers(&self) -> impl Iterator<Item = u16> + use<> {
+        [self.number].into_iter().chain(self.takes_large.then_some(self.large_number()))
+    }
+
+    /// Takes the numbers, all or none.
+    fn bind(&self) -> Result<()> {
+        self.command(self.number, config::BIND)?;
+        if self.takes_large {
+            self.command(self.large_number(), config::BIND).inspect_err(|_| {
+                // The first error is told.
+                drop(self.command(self.number, config::UNBIND));
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Gives the numbers up; the kernel drops what still waits.
+    pub(super) fn release(&self) -> Result<()> {
+        self.numbers().try_for_each(|number| self.command(number, config::UNBIND))
+    }
+
+    fn command(&self, number: u16, command: u8) -> Result<()> {
+        self.configure(number, |writer| writer.put(config::COMMAND, &[command, 0, 0, 0]))
+    }
+
+    fn configure(&self, number: u16, fill: impl FnOnce(&mut Writer)) -> Result<()> {
         let mut writer = Writer::default();
-        writer.begin(subsystem::QUEUE, message::CONFIG, flag::ACK, CONFIGURING, 0, self.number);
+        writer.begin(subsystem::QUEUE, message::CONFIG, flag::ACK, CONFIGURING, 0, number);
         fill(&mut writer);
         writer.finish();
         sys::send(&self.socket, writer.bytes())?;
@@ -161,9 +205,9 @@ impl Queue {
     }
 
     /// Appends a verdict. A failure comes back under the packet's number.
-    pub(super) fn answer(&self, writer: &mut Writer, id: u32, verdict: Verdict, change: Option<Change<'_>>) {
-        writer.begin(subsystem::QUEUE, message::VERDICT, 0, id, 0, self.number);
-        let header = u64::from(verdict as u32) << 32 | u64::from(id);
+    pub(super) fn answer(&self, writer: &mut Writer, place: Place, verdict: Verdict, change: Option<Change<'_>>) {
+        writer.begin(subsystem::QUEUE, message::VERDICT, 0, place.id, 0, self.number_of(place));
+        let header = u64::from(verdict as u32) << 32 | u64::from(place.id);
         writer.put(attribute::VERDICT, &header.to_be_bytes());
         if let Some(Change { bytes, mark, priority }) = change {
             for (kind, number) in [(attribute::MARK, mark), (attribute::PRIORITY, priority)] {
@@ -177,18 +221,34 @@ impl Queue {
     }
 
     /// Appends that a packet is dropped, if it is still there.
-    pub(super) fn drop_if_there(&self, writer: &mut Writer, id: u32) {
-        writer.begin(subsystem::QUEUE, message::VERDICT, 0, MAY_FAIL, 0, self.number);
-        writer.put(attribute::VERDICT, &u64::from(id).to_be_bytes());
+    pub(super) fn drop_if_there(&self, writer: &mut Writer, place: Place) {
+        writer.begin(subsystem::QUEUE, message::VERDICT, 0, MAY_FAIL, 0, self.number_of(place));
+        writer.put(attribute::VERDICT, &u64::from(place.id).to_be_bytes());
         writer.finish();
     }
 
-    /// Appends that everything that waits is accepted, up to this packet.
-    pub(super) fn accept_up_to(&self, writer: &mut Writer, id: u32) {
-        writer.begin(subsystem::QUEUE, message::VERDICT_UP_TO, 0, id, 0, self.number);
-        let header = u64::from(Verdict::Accept as u32) << 32 | u64::from(id);
+    /// Appends that everything that waits in the packet's queue is accepted, up to this packet.
+    pub(super) fn accept_up_to(&self, writer: &mut Writer, place: Place) {
+        writer.begin(subsystem::QUEUE, message::VERDICT_UP_TO, 0, place.id, 0, self.number_of(place));
+        let header = u64::from(Verdict::Accept as u32) << 32 | u64::from(place.id);
         writer.put(attribute::VERDICT, &header.to_be_bytes());
         writer.finish();
+    }
+
+    const fn number_of(&self, place: Place) -> u16 {
+        if place.is_large { self.large_number() } else { self.number }
+    }
+
+    /// What the kernel has counted: packets that did not fit the queues, and messages that did not fit the socket.
+    pub(super) fn lost(&self) -> u64 {
+        let text = std::fs::read_to_string("/proc/net/netfilter/nfnetlink_queue").unwrap_or_default();
+        let of_line = |line: &str| {
+            let columns: Vec<u64> = line.split_whitespace().map_while(|word| word.parse().ok()).collect();
+            let column = |at: usize| columns.get(at).copied().unwrap_or(0);
+            let is_own = self.numbers().any(|number| columns.first() == Some(&number.into()));
+            if is_own { column(5) + column(6) } else { 0 }
+        };
+        text.lines().map(of_line).sum()
     }
 
     /// Sends the verdicts that were appended, and forgets them.
@@ -241,7 +301,7 @@ pub(super) fn event<'a>(message: &Message<'a>) -> Option<Event<'a>> {
         }
     }
     Some(Event::Packet(Waiting {
-        id: id?,
+        place: Place { is_large: message.resource & LARGE != 0, id: id? },
         hook: hook_of(hook),
         mark,
         time_ns,
@@ -265,17 +325,6 @@ pub(super) fn timestamp(value: &[u8]) -> Option<i64> {
     seconds.checked_mul(1_000_000_000)?.checked_add(microseconds.checked_mul(1000)?)
 }
 
-/// What the kernel has counted of a queue: packets that did not fit, and messages that did not.
-pub(super) fn losses(number: u16) -> (u64, u64) {
-    let text = std::fs::read_to_string("/proc/net/netfilter/nfnetlink_queue").unwrap_or_default();
-    let own = text.lines().find_map(|line| {
-        let columns: Vec<u64> = line.split_whitespace().map_while(|word| word.parse().ok()).collect();
-        (columns.first() == Some(&u64::from(number))).then_some(columns)
-    });
-    let column = |at: usize| own.as_ref().and_then(|columns| columns.get(at)).copied().unwrap_or(0);
-    (column(5), column(6))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,7 +332,7 @@ mod tests {
     #[test]
     fn a_packet_is_read_with_all_that_is_told_of_it() {
         let mut writer = Writer::default();
-        writer.begin(subsystem::QUEUE, message::PACKET, 0, 0, 2, 9);
+        writer.begin(subsystem::QUEUE, message::PACKET, 0, 0, 2, 0x8009);
         writer.put(attribute::HEADER, &[0, 0, 1, 2, 8, 0, 3]);
         writer.put_u32(attribute::MARK, 77);
         writer.put(attribute::TIMESTAMP, &[[0, 0, 0, 0, 0, 0, 0, 5], [0, 0, 0, 0, 0, 0, 0, 7]].concat());
@@ -294,7 +343,8 @@ mod tests {
         writer.finish();
         let message = Messages::new(writer.bytes()).next().unwrap();
         let Some(Event::Packet(waiting)) = event(&message) else { panic!("no packet") };
-        assert_eq!((waiting.id, waiting.hook, waiting.mark), (0x102, Hook::Output, 77));
+        assert_eq!(waiting.place, Place { is_large: true, id: 0x102 });
+        assert_eq!((waiting.hook, waiting.mark), (Hook::Output, 77));
         assert_eq!((waiting.time_ns, waiting.interface_in, waiting.interface_out), (Some(5_000_007_000), 0, 4));
         assert_eq!((waiting.bytes, waiting.is_cut, waiting.has_open_checksum), (&[0x45, 0, 0][..], true, true));
     }

@@ -1,16 +1,17 @@
 //! A handle's place in nftables: its table, which chains stand at which hooks, and what their rules are.
 use super::arrival::LOOPBACK;
 use super::carrier;
-use super::copies::Copies;
 use super::expression::{Expression, Meta};
 use super::extras::{Extra, add, is_tracking, needs_reassembly};
 use super::log;
 use super::nft::{Hook, Transaction, counted, moves_places};
-use super::program::{Program, Question, copying, question};
+use super::program::{Program, Question};
+use super::questions::{Asked, Questions};
+use super::queue::{PAYLOAD_MAX, Queue};
 use super::registry::{FILTER_CHAIN, Identity, PREFIX, describe};
-use super::standing::{Hooks, Standing};
+use super::standing::{Hooks, Standing, hooks, takes_fragments};
 use super::sys::{self, Descriptor};
-use crate::address::{Flags, Layer};
+use crate::address::Flags;
 use crate::engine::OpenOptions;
 use crate::filter::Filter;
 use std::io::{Error, Result};
@@ -31,6 +32,9 @@ const BEFORE_REASSEMBLY: i32 = -100_000;
 /// The priority, which inbound packets have no other use for, of fragments that handles with FRAGMENTS have met. What they
 /// make up has that of the first of them.
 pub(super) const FRAGMENT_TAG: u32 = 0x0D16_F4A6;
+/// What is done with packets that the kernel drops.
+const DROPPING: [Expression; 2] = [Expression::Counter, Expression::Drop];
+
 /// What a handle does with packets that match in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -44,82 +48,46 @@ pub(super) enum Mode {
     Pass,
 }
 
-/// What the kernel asks at each hook, in the order of the hooks, and why it asks nothing.
-#[derive(Debug, Default)]
-pub(super) struct Questions {
-    of_hooks: Vec<Question>,
-    pub(super) obstacle: Option<String>,
-}
-
-impl Questions {
-    /// Loads a filter's programs; with `copies` those that copy what matches, as far as the kernel takes them.
-    pub(super) fn load(filter: &Filter, layer: Layer, flags: Flags, copies: Option<&Copies>) -> Self {
-        let mut questions = Self::default();
-        for (hook, _) in hooks(layer, flags) {
-            let copying = copies.and_then(|copies| copying(filter, *hook, copies).ok());
-            let copying = copying.filter(|question| !matches!(question, Question::None));
-            let question = copying.map_or_else(|| question(filter, *hook), Ok).unwrap_or_else(|error| {
-                questions.obstacle = Some(error.to_string());
-                Question::None
-            });
-            questions.of_hooks.push(question);
-        }
-        questions
-    }
-
-    /// Nothing is asked, so that every packet is handed over.
-    pub(super) fn none(layer: Layer, flags: Flags, obstacle: String) -> Self {
-        let of_hooks = hooks(layer, flags).iter().map(|_| Question::None).collect();
-        Self { of_hooks, obstacle: Some(obstacle) }
-    }
-
-    /// Whether only what matches is handed over.
-    pub(super) fn are_exact(&self) -> bool {
-        self.of_hooks.iter().all(Question::is_exact)
-    }
-
-    /// Whether programs copy what matches, and nothing else does.
-    pub(super) fn copy(&self) -> bool {
-        self.of_hooks.iter().all(|question| matches!(question, Question::Copying { .. }))
-    }
-
-    /// Whether there are programs at all.
-    fn has_programs(&self) -> bool {
-        self.of_hooks.iter().any(|question| !matches!(question, Question::None))
-    }
-}
-
 /// A handle's table and the socket that owns it.
 #[derive(Debug)]
 pub(super) struct Ruleset {
     socket: Descriptor,
     table: String,
     number: u16,
+    large_number: u16,
     priority: i16,
     hooks: &'static [(Hook, &'static str)],
     takes_fragments: bool,
     standing: Standing,
 }
 
-/// The hooks of a handle, with the names of the chains.
-const fn hooks(layer: Layer, flags: Flags) -> &'static [(Hook, &'static str)] {
-    match layer {
-        Layer::NetworkForward => &[(Hook::Forward, "forward")],
-        _ if takes_fragments(layer, flags) => {
-            &[(Hook::Output, "output"), (Hook::Input, "input"), (Hook::Prerouting, "fragments")]
-        }
-        _ => &[(Hook::Output, "output"), (Hook::Input, "input")],
-    }
-}
-
-/// Whether inbound fragments are taken as they come, and what they make up is not.
-const fn takes_fragments(layer: Layer, flags: Flags) -> bool {
-    matches!(layer, Layer::Network) && flags.has(Flags::FRAGMENTS)
-}
-
 /// The question to a program.
 fn asked(program: &Program) -> Expression {
     Expression::Program(program.descriptor.raw())
+}
+
+/// The rules for packets that do not fit a message. The kernel drops only what surely matches; all else goes to the queue that is
+/// meant for them, which a handle that only looks on does not have.
+fn large_rules(
+    question: Option<&Question>,
+    mode: Mode,
+    queue: Expression,
+    asks: impl Fn(&Program) -> Vec<Expression>,
+) -> Vec<Vec<Expression>> {
+    if mode == Mode::Copy {
+        return Vec::new();
+    }
+    let drops = mode == Mode::Drop && question.is_some_and(Question::is_exact);
+    let deeds = if drops { &DROPPING[..] } else { &[queue] };
+    let rule = |asked: Vec<Expression>| {
+        let is_large = [Expression::IsLonger(PAYLOAD_MAX as u32)].into_iter();
+        is_large.chain(asked).chain(deeds.iter().copied()).collect()
+    };
+    match question {
+        Some(Question::Programs { programs, .. }) => programs.iter().map(|program| rule(asks(program))).collect(),
+        Some(_) => vec![rule(Vec::new())],
+        None => Vec::new(),
+    }
 }
 
 /// Whether rights are missing, which no other rules help against.
@@ -131,12 +99,13 @@ impl Ruleset {
     /// Makes the table with its chains. If the kernel takes no programs in rules, `questions` says so afterwards.
     pub(super) fn open(
         options: &OpenOptions,
-        number: u16,
+        queue: &Queue,
         mode: Mode,
         questions: &mut Questions,
         opened_at: i64,
     ) -> Result<Self> {
         let socket = sys::netlink(&[])?;
+        let (number, large_number) = (queue.number, queue.large_number());
         let table = format!("{PREFIX}{number}");
         let OpenOptions { layer, flags, priority, .. } = *options;
         let takes_fragments = takes_fragments(layer, flags);
@@ -147,7 +116,7 @@ impl Ruleset {
             _ => Hooks::matched(hooks, &options.filter),
         };
         let standing = Standing::new(needed);
-        let ruleset = Self { socket, table, number, priority, hooks, takes_fragments, standing };
+        let ruleset = Self { socket, table, number, large_number, priority, hooks, takes_fragments, standing };
         ruleset.make_table(options, opened_at)?;
         // Before packets are taken, whose places it would move.
         ruleset.add(&ruleset.extras(options, mode));
@@ -216,8 +185,8 @@ impl Ruleset {
         &self,
         hooks: Hooks,
         questions: &'a Questions,
-    ) -> impl Iterator<Item = (Hook, &'static str, Option<&'a Question>)> + use<'a> {
-        let all = self.hooks.iter().enumerate().map(|(at, (hook, chain))| (*hook, *chain, questions.of_hooks.get(at)));
+    ) -> impl Iterator<Item = (Hook, &'static str, Asked<'a>)> + use<'a> {
+        let all = self.hooks.iter().enumerate().map(|(at, (hook, chain))| (*hook, *chain, questions.at(at)));
         all.filter(move |(hook, ..)| hooks.has(*hook))
     }
 
@@ -241,7 +210,7 @@ impl Ruleset {
         // The filter matches nothing there, so that only carriers are queued.
         for (hook, chain, _) in self.chains(missing, &Questions::default()) {
             transaction.new_chain(chain, Some((hook, self.place(hook))));
-            self.fill(&mut transaction, hook, chain, Mode::Pass, None, WAY.load(Ordering::Relaxed));
+            self.fill(&mut transaction, hook, chain, Mode::Pass, Asked::default(), WAY.load(Ordering::Relaxed));
         }
         transaction.commit(&self.socket)?;
         self.standing.add_entry(entry, missing);
@@ -258,7 +227,7 @@ impl Ruleset {
         hook: Hook,
         chain: &str,
         mode: Mode,
-        question: Option<&Question>,
+        Asked { question, of_large }: Asked<'_>,
         way: u8,
     ) {
         let queue = if way & QUEUE_EXPRESSION != 0 { Expression::Queue } else { Expression::QueueTarget };
@@ -309,8 +278,14 @@ impl Ruleset {
         let deeds: &[Expression] = match mode {
             Mode::Queue => &[queue(self.number)],
             Mode::Copy => &[copy],
-            Mode::Drop => &[Expression::Counter, Expression::Drop],
+            Mode::Drop => &DROPPING,
             Mode::Pass => return,
+        };
+        let large = large_rules(of_large, mode, queue(self.large_number), |program| asks(program).collect());
+        let add_large = |transaction: &mut Transaction<'_>| {
+            for rule in &large {
+                transaction.new_rule(chain, rule, &[]);
+            }
         };
         match question {
             Some(Question::Programs { programs, .. }) => {
@@ -318,6 +293,8 @@ impl Ruleset {
                     let rule: Vec<_> = asks(program).chain(deeds.iter().copied()).collect();
                     transaction.new_rule(chain, &rule, &[]);
                 }
+                // Behind, so that what matches does not pay for it: these programs refuse what is large.
+                add_large(transaction);
             }
             Some(Question::Copying { programs, .. }) => {
                 for program in programs {
@@ -328,7 +305,10 @@ impl Ruleset {
                     transaction.new_rule(chain, &rule, &[]);
                 }
             }
-            _ => transaction.new_rule(chain, deeds, &[]),
+            _ => {
+                add_large(transaction);
+                transaction.new_rule(chain, deeds, &[]);
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use super::carrier::Way;
 use super::fault::fault;
 use super::netlink::Writer;
 use super::nft::Hook;
-use super::queue::{Change, FLUSH_AT, PAYLOAD_MAX, Queue, Verdict};
+use super::queue::{Change, FLUSH_AT, PAYLOAD_MAX, Place, Queue, Verdict};
 use super::state::{Source, State};
 use super::sys;
 use super::token;
@@ -88,24 +88,24 @@ impl State {
     ) -> Result<(), Error> {
         let queue = source.queue;
         let received = record.origin.received();
-        let is_oldest = received.is_some_and(|token| self.held.oldest() == Some(token::id(token)));
-        let held = received.filter(|token| self.held.take(token::id(*token)));
+        let is_oldest = received.is_some_and(|token| self.lines.is_oldest(token));
+        let held = received.filter(|token| self.lines.take(*token));
         if let Some(token) = held
             && !record.changed
         {
             if is_oldest {
-                run.last = Some(token::id(token));
+                run.go_on(queue, &mut self.answers, token::place(token));
                 return Ok(());
             }
             run.end(queue, &mut self.answers);
-            queue.answer(&mut self.answers, token::id(token), Verdict::Accept, None);
+            queue.answer(&mut self.answers, token::place(token), Verdict::Accept, None);
             return self.flush_if_many(queue);
         }
         run.end(queue, &mut self.answers);
         let outcome = self.send_changed(source, record, bytes, received, held, now);
         if let (Err(_), Some(token)) = (&outcome, held) {
             // What cannot go on does not stay either.
-            queue.answer(&mut self.answers, token::id(token), Verdict::Drop, None);
+            queue.answer(&mut self.answers, token::place(token), Verdict::Drop, None);
         }
         outcome
     }
@@ -141,11 +141,11 @@ impl State {
         let Some(token) = held else { return self.inject(source, &repaired, &record.address, now) };
         if is_in_place(token, &record.address, self.layer) {
             let change = Change { bytes: &repaired, ..Change::default() };
-            queue.answer(&mut self.answers, token::id(token), Verdict::Accept, Some(change));
+            queue.answer(&mut self.answers, token::place(token), Verdict::Accept, Some(change));
             return self.flush_if_many(queue);
         }
         self.inject(source, &repaired, &record.address, now)?;
-        queue.answer(&mut self.answers, token::id(token), Verdict::Drop, None);
+        queue.answer(&mut self.answers, token::place(token), Verdict::Drop, None);
         Ok(())
     }
 
@@ -203,13 +203,21 @@ impl State {
 /// Packets that go on unchanged, each of them the oldest that waits, so that one message answers for all.
 #[derive(Default)]
 struct Run {
-    last: Option<u32>,
+    last: Option<Place>,
 }
 
 impl Run {
+    /// Goes on to a packet; one of the other queue ends the run, so that all go on in order.
+    fn go_on(&mut self, queue: &Queue, answers: &mut Writer, place: Place) {
+        if self.last.is_some_and(|last| last.is_large != place.is_large) {
+            self.end(queue, answers);
+        }
+        self.last = Some(place);
+    }
+
     fn end(&mut self, queue: &Queue, answers: &mut Writer) {
-        if let Some(id) = self.last.take() {
-            queue.accept_up_to(answers, id);
+        if let Some(place) = self.last.take() {
+            queue.accept_up_to(answers, place);
         }
     }
 }

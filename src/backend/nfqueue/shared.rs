@@ -10,8 +10,9 @@ use super::fault::fault;
 use super::guard::Guard;
 use super::log::Log;
 use super::nft::CHANGES;
-use super::queue::{Queue, losses};
-use super::ruleset::{Mode, Questions, Ruleset};
+use super::questions::Questions;
+use super::queue::Queue;
+use super::ruleset::{Mode, Ruleset};
 use super::state::{Source, State};
 use super::sys::{self, Descriptor};
 use crate::address::{Flags, Layer, Parameter, Shutdown};
@@ -58,6 +59,9 @@ pub(super) struct Shared {
     /// Packets that the program let go and that the kernel still keeps.
     released: Mutex<Vec<Token>>,
     is_eager: AtomicBool,
+    is_eager_of_large: AtomicBool,
+    /// Packets have come that do not fit a message.
+    has_large: AtomicBool,
     has_reassembly: AtomicBool,
 }
 
@@ -96,8 +100,10 @@ impl Shared {
         let OpenOptions { layer, flags, .. } = *options;
         let ticker = Ticker::new(Clock::Real);
         let length = Parameter::QueueLength.bounds().map_or(0, |(_, _, most)| most as u32);
-        let queue = Queue::open(length + HELD_MAX, BUFFER).map_err(|error| fault("making a packet queue", error))?;
         let is_copying = flags.has(Flags::SNIFF) && !flags.has(Flags::SEND_ONLY);
+        let takes_large = !flags.has(Flags::SNIFF) && !flags.has(Flags::SEND_ONLY);
+        let queue = Queue::open(length + HELD_MAX, BUFFER, takes_large);
+        let queue = queue.map_err(|error| fault("making a packet queue", error))?;
         let log = is_copying.then(|| Log::open(queue.number, BUFFER)).transpose();
         let log = log.map_err(|error| fault("listening to the packet log", error))?;
         let counter = |each| sys::event_counter(each).map_err(|error| fault("making an event counter", error));
@@ -110,7 +116,7 @@ impl Shared {
         let state = Mutex::new(State::new(options, &queue));
         let (mode_at_first, mut questions) = plan(&options.filter, layer, flags, copies.as_ref());
         // Last, since packets are taken from here on.
-        let ruleset = Ruleset::open(options, queue.number, mode_at_first, &mut questions, ticker.now())
+        let ruleset = Ruleset::open(options, &queue, mode_at_first, &mut questions, ticker.now())
             .map_err(|error| fault("adding rules to nftables", error))?;
         let has_reassembly = mode_at_first != Mode::Pass && needs_reassembly(&options.filter, layer);
         // Behind the handle's own changes.
@@ -132,6 +138,8 @@ impl Shared {
             waits: Mutex::default(),
             released: Mutex::default(),
             is_eager: AtomicBool::new(false),
+            is_eager_of_large: AtomicBool::new(false),
+            has_large: AtomicBool::new(false),
             has_reassembly: AtomicBool::new(has_reassembly),
         };
         if mode_at_first != mode(flags, &questions) && !flags.has(Flags::SEND_ONLY) {
@@ -201,9 +209,12 @@ impl Shared {
         !self.state().is_closed
     }
 
-    /// Whether packets that do not match may wait in the queue.
+    /// Whether packets that do not match may wait in the queue. That only large ones may counts from the first of them on, which
+    /// a look finds that comes in any case.
     pub(super) fn is_eager(&self) -> bool {
-        self.is_eager.load(Ordering::Relaxed)
+        let is_eager_of_large =
+            || self.is_eager_of_large.load(Ordering::Relaxed) && self.has_large.load(Ordering::Relaxed);
+        self.is_eager.load(Ordering::Relaxed) || is_eager_of_large()
     }
 
     /// Whether somebody waits for packets.
@@ -217,6 +228,7 @@ impl Shared {
         if !state.is_closed {
             // A queue that cannot be read is told to whoever receives.
             drop(state.look(self.source(), self.ticker.now()));
+            self.has_large.store(state.lines.has_large(), Ordering::Relaxed);
         }
     }
 
@@ -232,6 +244,7 @@ impl Shared {
         }
         let captures = !self.flags.has(Flags::SEND_ONLY) && !self.flags.has(Flags::SNIFF);
         self.is_eager.store(captures && !questions.are_exact(), Ordering::Relaxed);
+        self.is_eager_of_large.store(captures && !questions.are_exact_of_large(), Ordering::Relaxed);
         if let Some(obstacle) = &questions.obstacle {
             let message = format!(
                 "the kernel takes no filter programs ({obstacle}), so that every packet is handed to this process and \
@@ -364,8 +377,7 @@ impl Shared {
 
     /// How many packets the kernel had no room for.
     fn lost(&self) -> u64 {
-        let (full, unread) = losses(self.queue.number);
-        full + unread + self.copies.as_ref().map_or(0, Copies::lost)
+        self.queue.lost() + self.copies.as_ref().map_or(0, Copies::lost)
     }
 
     pub(super) fn statistics(&self) -> Statistics {

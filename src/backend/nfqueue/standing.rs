@@ -1,6 +1,7 @@
 //! Which of a handle's chains stand. A chain costs every packet of its hook some time, so that only those are made at first
 //! where the filter may match; the others follow with the first new packet that enters there.
 use super::nft::Hook;
+use crate::address::{Flags, Layer};
 use crate::filter::Filter;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -48,6 +49,22 @@ impl FromIterator<Hook> for Hooks {
     fn from_iter<T: IntoIterator<Item = Hook>>(hooks: T) -> Self {
         Self(hooks.into_iter().fold(0, |bits, hook| bits | Self::of(hook).0))
     }
+}
+
+/// The hooks of a handle, with the names of the chains.
+pub(super) const fn hooks(layer: Layer, flags: Flags) -> &'static [(Hook, &'static str)] {
+    match layer {
+        Layer::NetworkForward => &[(Hook::Forward, "forward")],
+        _ if takes_fragments(layer, flags) => {
+            &[(Hook::Output, "output"), (Hook::Input, "input"), (Hook::Prerouting, "fragments")]
+        }
+        _ => &[(Hook::Output, "output"), (Hook::Input, "input")],
+    }
+}
+
+/// Whether inbound fragments are taken as they come, and what they make up is not.
+pub(super) const fn takes_fragments(layer: Layer, flags: Flags) -> bool {
+    matches!(layer, Layer::Network) && flags.has(Flags::FRAGMENTS)
 }
 
 /// The hooks of a handle.

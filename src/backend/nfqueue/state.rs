@@ -3,13 +3,14 @@ use super::arrival;
 use super::backlog::Backlog;
 use super::carrier::{Arrived, Carriers};
 use super::copies::Copies;
-use super::held::{Held, note_held};
+use super::lines::Lines;
 use super::log::{Log, copy};
 use super::names::Names;
 use super::netlink::{Message, Messages, Writer};
 use super::nft::Hook;
 use super::owners::Owners;
 use super::queue::{Change, Event, FLUSH_AT, MESSAGE_MAX, Queue, Verdict, Waiting, event};
+use super::refusal::Refusals;
 use super::ruleset::{FRAGMENT_TAG, Ruleset};
 use super::sys::{Descriptor, Inbox};
 use super::token;
@@ -49,14 +50,11 @@ pub(super) struct State {
     pub(super) bypasses: Bypasses,
     pub(super) statistics: Statistics,
     pub(super) answers: Writer,
-    pub(super) held: Held,
+    pub(super) lines: Lines,
+    pub(super) refusals: Refusals,
     /// The number of the next copy.
     next_copy: Option<u32>,
     pub(super) is_ready: bool,
-    /// The number of the last packet that came.
-    pub(super) last_id: u32,
-    /// The last packet that the kernel does not have any more, though nobody answered.
-    pub(super) gone: Option<u32>,
     /// Packets that wait seem to be gone.
     pub(super) has_lost_places: bool,
     /// Whose flows are, if that is asked for.
@@ -87,11 +85,10 @@ impl State {
             bypasses: Bypasses::default(),
             statistics: Statistics::default(),
             answers: Writer::default(),
-            held: Held::default(),
+            lines: Lines::default(),
+            refusals: Refusals::default(),
             next_copy: None,
             is_ready: false,
-            last_id: 0,
-            gone: None,
             has_lost_places: false,
             owners,
             forwarded_from: 0,
@@ -129,13 +126,13 @@ impl State {
         self.expire(queue, now);
         let room = limit - (batch.len() - before).min(limit);
         let can_send = self.can_send();
-        let Self { backlog, held, answers, gone, .. } = self;
+        let Self { backlog, lines, answers, .. } = self;
         backlog.hand_out(batch, room, |token| {
             if !can_send {
                 return Origin::Injected(None);
             }
-            if !token::is_gone(*gone, token) {
-                note_held(queue, held, answers, token);
+            if !lines.is_gone(token) {
+                lines.note_held(queue, answers, token);
             }
             Origin::Received(token)
         });
@@ -296,11 +293,11 @@ impl State {
                 Arrived::Here(bytes) => Some(Change { bytes, mark: Some(0), priority }),
                 Arrived::TooEarly => None,
             };
-            queue.answer(&mut self.answers, waiting.id, Verdict::Accept, change);
+            queue.answer(&mut self.answers, waiting.place, Verdict::Accept, change);
             return;
         }
         if !self.is_copying() {
-            self.last_id = waiting.id;
+            self.lines.note(waiting.place);
         }
         if waiting.hook == Hook::Forward {
             self.forwarded_from = waiting.interface_in;
@@ -322,7 +319,7 @@ impl State {
     /// A packet that the handle does not take.
     fn pass_by(&mut self, queue: &Queue, waiting: &Waiting<'_>) {
         if !self.is_copying() {
-            queue.answer(&mut self.answers, waiting.id, Verdict::Accept, None);
+            queue.answer(&mut self.answers, waiting.place, Verdict::Accept, None);
         }
     }
 
@@ -354,13 +351,18 @@ impl State {
         let time_ns = waiting.time_ns.unwrap_or_else(|| time_ns(address.timestamp()));
         if self.flags.has(Flags::DROP) {
             self.statistics.dropped += 1;
-            queue.answer(&mut self.answers, waiting.id, Verdict::Drop, None);
+            queue.answer(&mut self.answers, waiting.place, Verdict::Drop, None);
             return;
         }
         let can_send = self.can_send();
         if !can_send && !self.is_copying() {
             // It will never be sent, so that the kernel need not wait: its copy is the program's.
-            queue.answer(&mut self.answers, waiting.id, Verdict::Drop, None);
+            queue.answer(&mut self.answers, waiting.place, Verdict::Drop, None);
+        }
+        if waiting.is_cut && can_send && self.refuses(waiting, packet, now) {
+            self.statistics.dropped += 1;
+            queue.answer(&mut self.answers, waiting.place, Verdict::Drop, None);
+            return;
         }
         if let Some((batch, end)) = direct
             && self.backlog.is_empty()
@@ -368,20 +370,20 @@ impl State {
         {
             let mut origin = Origin::Injected(None);
             if can_send {
-                note_held(queue, &mut self.held, &mut self.answers, token);
+                self.lines.note_held(queue, &mut self.answers, token);
                 origin = Origin::Received(token);
             }
             batch.push(bytes, *layout, address, time_ns, origin);
             return;
         }
-        let Self { backlog, statistics, answers, on_overload, gone, .. } = self;
+        let Self { backlog, statistics, answers, on_overload, lines, .. } = self;
         let lets_pass = *on_overload == Overload::Pass && can_send;
         backlog.push(packet, time_ns, token, now, &mut |token, loss| {
-            let is_gone = token::is_gone(*gone, token);
+            let is_gone = lines.is_gone(token);
             let goes_on = statistics.note_loss(loss, lets_pass && !is_gone);
             if can_send && !is_gone {
                 let verdict = if goes_on { Verdict::Accept } else { Verdict::Drop };
-                queue.answer(answers, token::id(token), verdict, None);
+                queue.answer(answers, token::place(token), verdict, None);
             }
         });
     }

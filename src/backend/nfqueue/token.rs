@@ -1,6 +1,6 @@
 //! What a received packet's token tells, so that nothing need be kept for packets that programs hold.
 use super::nft::Hook;
-use super::queue::Waiting;
+use super::queue::{Place, Waiting};
 use crate::batch::Token;
 
 const CUT: u64 = 1 << 32;
@@ -8,17 +8,20 @@ const HOOK_SHIFT: u32 = 33;
 const INTERFACE_SHIFT: u32 = 36;
 /// The lowest bits of the interface's number, which tell all but contrived ones apart.
 const INTERFACE_MASK: u32 = 0xFF_FFFF;
+const LARGE: u64 = 1 << 60;
 
 /// The token of a packet that waits.
 pub(super) fn token(waiting: &Waiting<'_>, interface: u32) -> Token {
     let cut = if waiting.is_cut { CUT } else { 0 };
+    let large = if waiting.place.is_large { LARGE } else { 0 };
     let hook = (waiting.hook as u64) << HOOK_SHIFT;
-    Token(u64::from(waiting.id) | cut | hook | u64::from(interface & INTERFACE_MASK) << INTERFACE_SHIFT)
+    let interface = u64::from(interface & INTERFACE_MASK) << INTERFACE_SHIFT;
+    Token(u64::from(waiting.place.id) | cut | large | hook | interface)
 }
 
-/// The kernel's number of the packet.
-pub(super) const fn id(token: Token) -> u32 {
-    token.0 as u32
+/// Where the packet waits.
+pub(super) const fn place(token: Token) -> Place {
+    Place { is_large: token.0 & LARGE != 0, id: token.0 as u32 }
 }
 
 /// Whether some of its bytes are not there.
@@ -33,10 +36,5 @@ pub(super) const fn is_outbound(token: Token) -> bool {
 
 /// Whether it was taken at this interface.
 pub(super) const fn is_at(token: Token, interface: u32) -> bool {
-    token.0 >> INTERFACE_SHIFT == (interface & INTERFACE_MASK) as u64
-}
-
-/// Whether the kernel does not have a packet any more, since it gave up all up to a number.
-pub(super) fn is_gone(gone: Option<u32>, token: Token) -> bool {
-    gone.is_some_and(|last| last.wrapping_sub(id(token)) < u32::MAX / 2)
+    (token.0 >> INTERFACE_SHIFT) as u32 & INTERFACE_MASK == interface & INTERFACE_MASK
 }

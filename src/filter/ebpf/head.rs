@@ -3,6 +3,7 @@
 //! From here on register 6 is the context, 7 the offset of the transport header and 9 the packet's length; the stack holds
 //! the rest.
 use super::super::program::Class;
+use super::Extent;
 use super::code::{Arithmetic, Assembler, Label, Register, Relation, Width};
 use crate::packet::Transport;
 
@@ -25,7 +26,7 @@ pub(super) mod stack {
 /// Where the packet's length lies in the context.
 const CONTEXT_LENGTH: i16 = 0;
 /// The smallest packet.
-const MINIMUM_LEN: u32 = 20;
+pub(super) const MINIMUM_LEN: u32 = 20;
 const IPV6_HEADER_LEN: u32 = 40;
 /// Extension headers that are walked over; packets with more match whatever the filter says.
 const EXTENSIONS_MAX: usize = 8;
@@ -39,11 +40,14 @@ const TCP_HEADER_LEN: u32 = 20;
 const SHORT_HEADER_LEN: u32 = 8;
 
 /// Writes the part; each class of packets goes on at its goal.
-pub(super) fn write(code: &mut Assembler, goals: &[(usize, Label)], accept: Label, reject: Label) {
+pub(super) fn write(code: &mut Assembler, extent: Extent, goals: &[(usize, Label)], accept: Label, reject: Label) {
     let is_ipv4 = code.label();
     code.combine(Arithmetic::Move, CONTEXT, 1);
     code.load_word(LENGTH, CONTEXT, CONTEXT_LENGTH);
     code.jump_if(LENGTH, Relation::Less, MINIMUM_LEN, reject);
+    if let Extent::AtMost(most) = extent {
+        code.jump_if(LENGTH, Relation::Greater, most, reject);
+    }
     code.compute(Arithmetic::Move, 1, 0);
     code.store_stack(stack::FRAGMENT, 1);
     code.store_stack(stack::IS_LATER, 1);
@@ -51,14 +55,14 @@ pub(super) fn write(code: &mut Assembler, goals: &[(usize, Label)], accept: Labe
     code.compute(Arithmetic::ShiftRight, 0, 4);
     code.jump_if(0, Relation::Equal, 4, is_ipv4);
     code.jump_if(0, Relation::NotEqual, 6, reject);
-    write_ipv6(code, accept, reject);
+    write_ipv6(code, extent, accept, reject);
     write_transport(code, goals, true);
     code.place(is_ipv4);
-    write_ipv4(code, reject);
+    write_ipv4(code, extent, reject);
     write_transport(code, goals, false);
 }
 
-fn write_ipv4(code: &mut Assembler, reject: Label) {
+fn write_ipv4(code: &mut Assembler, extent: Extent, reject: Label) {
     let is_whole = code.label();
     let is_first = code.label();
     code.load_packet(Width::Byte, 0);
@@ -66,8 +70,10 @@ fn write_ipv4(code: &mut Assembler, reject: Label) {
     code.compute(Arithmetic::And, TRANSPORT, 15);
     code.jump_if(TRANSPORT, Relation::Less, 5, reject);
     code.compute(Arithmetic::ShiftLeft, TRANSPORT, 2);
-    code.load_packet(Width::Half, 2);
-    code.jump_if_wide(0, Relation::NotEqual, LENGTH, reject);
+    if extent != Extent::Large {
+        code.load_packet(Width::Half, 2);
+        code.jump_if_wide(0, Relation::NotEqual, LENGTH, reject);
+    }
     code.jump_if_wide(LENGTH, Relation::Less, TRANSPORT, reject);
     code.load_packet(Width::Byte, 9);
     code.combine(Arithmetic::Move, PROTOCOL, 0);
@@ -83,12 +89,14 @@ fn write_ipv4(code: &mut Assembler, reject: Label) {
     code.place(is_whole);
 }
 
-fn write_ipv6(code: &mut Assembler, accept: Label, reject: Label) {
+fn write_ipv6(code: &mut Assembler, extent: Extent, accept: Label, reject: Label) {
     let done = code.label();
     code.jump_if(LENGTH, Relation::Less, IPV6_HEADER_LEN, reject);
-    code.load_packet(Width::Half, 4);
-    code.compute(Arithmetic::Add, 0, IPV6_HEADER_LEN);
-    code.jump_if_wide(0, Relation::NotEqual, LENGTH, reject);
+    if extent != Extent::Large {
+        code.load_packet(Width::Half, 4);
+        code.compute(Arithmetic::Add, 0, IPV6_HEADER_LEN);
+        code.jump_if_wide(0, Relation::NotEqual, LENGTH, reject);
+    }
     code.load_packet(Width::Byte, 6);
     code.combine(Arithmetic::Move, PROTOCOL, 0);
     code.compute(Arithmetic::Move, TRANSPORT, IPV6_HEADER_LEN);

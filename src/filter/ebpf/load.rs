@@ -1,9 +1,10 @@
 //! Loading the value of a field, as the filter's own program does, or telling that it is not to be had.
 use super::super::bind::Place;
 use super::super::program::Load;
-use super::Vantage;
 use super::code::{Arithmetic, Assembler, Label, Register, Relation, Width};
-use super::head::{LENGTH, TRANSPORT, stack};
+use super::head::{LENGTH, MINIMUM_LEN, TRANSPORT, stack};
+use super::{Extent, Vantage};
+use std::ops::Range;
 
 /// What there is of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub(super) enum Loaded {
     Wide,
     /// The same for all packets.
     Known(u32),
+    /// Not told, but at least this.
+    AtLeast(u32),
     /// The kernel does not tell.
     Unknown,
 }
@@ -116,6 +119,11 @@ fn write_of_event(code: &mut Assembler, place: Place, places: &EventPlaces) -> L
 /// Writes the load of a place; where the value is absent, the program goes on at `absent`.
 fn write(code: &mut Assembler, place: Place, vantage: Vantage, absent: Label) -> Loaded {
     let offset = place.offset;
+    if vantage.extent == Extent::Large
+        && let Some(loaded) = of_segments(place)
+    {
+        return loaded;
+    }
     match place.load {
         Load::Header { transport: false } => code.load_packet(Width::Word, offset),
         Load::Header { transport: true } => code.load_packet_from(Width::Word, TRANSPORT, offset),
@@ -151,6 +159,40 @@ fn write(code: &mut Assembler, place: Place, vantage: Vantage, absent: Label) ->
         code.compute(Arithmetic::And, 0, place.maximum() as u32);
     }
     Loaded::Narrow
+}
+
+/// Which bits of headers differ between a large packet and its segments, or from segment to segment, counted from the header's
+/// first: of the IP header the length, the identification of IPv4 and its checksum; of TCP the sequence number, CWR, PSH, FIN
+/// and the checksum; of UDP the length and the checksum.
+const DIFFERING: [(bool, Range<i32>); 8] = [
+    (false, 16..32),
+    (false, 32..48),
+    (false, 80..96),
+    (true, 32..64),
+    (true, 104..105),
+    (true, 108..109),
+    (true, 111..112),
+    (true, 128..144),
+];
+/// The next header of IPv6, where IPv4 has nothing of this kind: it may lead to the length of a large packet.
+const NEXT_HEADER: Range<i32> = 48..56;
+
+/// What is known of a place for all segments of a large packet, where the packet itself does not tell.
+fn of_segments(place: Place) -> Option<Loaded> {
+    match place.load {
+        Load::Header { transport } => {
+            let end = (place.offset + 4) * 8 - i32::from(place.shift);
+            let own = end - i32::from(place.bits)..end;
+            let meets = |bits: &Range<i32>| bits.start < own.end && own.start < bits.end;
+            let differs = DIFFERING.iter().any(|(of_transport, bits)| *of_transport == transport && meets(bits));
+            (differs || !transport && own == NEXT_HEADER).then_some(Loaded::Unknown)
+        }
+        // Every segment has a piece of what is behind the headers.
+        Load::PayloadLen => Some(Loaded::AtLeast(1)),
+        Load::PacketLen => Some(Loaded::AtLeast(MINIMUM_LEN + 1)),
+        Load::Element { .. } => Some(Loaded::Unknown),
+        _ => None,
+    }
 }
 
 /// What is known of a word of the address record.

@@ -16,6 +16,10 @@
 //! | ifIdx | known where there is a program for each interface that the filter names, else unknown |
 //! | timestamp, random8, random16, random32 | unknown |
 //! | sets of more than 1,000 ranges | their largest gaps |
+//!
+//! Of packets that the kernel cuts into segments before it hands them over, a program can only be asked before that. What
+//! segments do not have in common is unknown to it: lengths (but that there is a payload), the IPv4 identification and the
+//! IPv6 next header, sequence numbers, the TCP flags FIN, PSH and CWR, checksums, and bytes.
 mod code;
 mod head;
 mod interface;
@@ -45,12 +49,27 @@ pub struct Vantage {
     pub loopback: Option<bool>,
     /// The interface that they come in at or go out by; `None` if that differs.
     pub interface: Option<u32>,
+    /// How long they are.
+    pub extent: Extent,
+}
+
+/// How long the packets are that a program is made for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Extent {
+    /// As long as their headers say.
+    #[default]
+    Any,
+    /// Likewise, and at most so many bytes: longer ones do not match.
+    AtMost(u32),
+    /// Too long to be handed over in one piece, and perhaps for their headers to say. What is asked for is whether one of the
+    /// segments matches that they are cut into, or they themselves: the program tells a yes where segments may differ.
+    Large,
 }
 
 impl Vantage {
-    /// The packets of one direction, by any interface.
+    /// The packets of one direction, by any interface, of any length.
     pub const fn new(outbound: bool, loopback: Option<bool>) -> Self {
-        Self { outbound, loopback, interface: None }
+        Self { outbound, loopback, interface: None, extent: Extent::Any }
     }
 }
 
@@ -197,7 +216,7 @@ impl Filter {
         if let Some(deed) = deed {
             (deed.first)(&mut assembler);
         }
-        head::write(&mut assembler, &goals, nodes.accept(), nodes.reject());
+        head::write(&mut assembler, vantage.extent, &goals, nodes.accept(), nodes.reject());
         nodes.write(&mut assembler, classes.iter().filter_map(|index| entries.get(*index).copied()));
         let is_exact = nodes.is_exact();
         match deed {

@@ -1,6 +1,7 @@
 //! The filter's questions: each loads a value and looks which of its ranges it lies in.
 use super::super::optimise::Node;
 use super::super::program::end;
+use super::super::ranges::Ranges;
 use super::code::{Arithmetic, Assembler, Label, Relation};
 use super::head::{CONTEXT, LENGTH, PROTOCOL};
 use super::load::{Loaded, Loader};
@@ -76,6 +77,19 @@ impl<'a> Nodes<'a> {
             Loaded::Unknown => {
                 self.is_exact = false;
                 let label = self.either(success, failure);
+                code.jump(label);
+            }
+            Loaded::AtLeast(value) => {
+                let all = Ranges::new(value.into(), node.place.maximum());
+                let accepted = node.accepted.intersection(&all);
+                let label = if accepted.is_empty() {
+                    failure
+                } else if all.is_subset(&accepted) {
+                    success
+                } else {
+                    self.is_exact = false;
+                    self.either(success, failure)
+                };
                 code.jump(label);
             }
             Loaded::Known(value) => {
