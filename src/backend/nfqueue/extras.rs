@@ -23,6 +23,15 @@ pub(super) enum Extra {
     Reassembly,
 }
 
+impl Extra {
+    pub(super) fn write(self, transaction: &mut Transaction<'_>) {
+        match self {
+            Self::Untracked(hook) => add_untracked(transaction, hook),
+            Self::Reassembly => add_reassembly(transaction),
+        }
+    }
+}
+
 fn add_untracked(transaction: &mut Transaction<'_>, hook: Hook) {
     let (meta, mask, value) = (Meta::Mark, carrier::MASK, carrier::mark(0));
     let is_carrier = Expression::Compare { meta, mask, value, equal: true };
@@ -53,10 +62,7 @@ pub(super) fn add(table: &str, socket: &Descriptor, extras: &[Extra]) {
     let commit = |extras: &[Extra]| {
         let mut transaction = Transaction::new(table);
         for extra in extras {
-            match extra {
-                Extra::Untracked(hook) => add_untracked(&mut transaction, *hook),
-                Extra::Reassembly => add_reassembly(&mut transaction),
-            }
+            extra.write(&mut transaction);
         }
         transaction.commit(socket)
     };

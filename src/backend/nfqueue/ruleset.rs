@@ -61,6 +61,14 @@ pub(super) struct Ruleset {
     standing: Standing,
 }
 
+/// What a table is made for.
+struct Plan<'a> {
+    options: &'a OpenOptions,
+    mode: Mode,
+    /// When the handle was opened, in ticks.
+    opened_at: i64,
+}
+
 /// The question to a program.
 fn asked(program: &Program) -> Expression {
     Expression::Program(program.descriptor.raw())
@@ -117,18 +125,7 @@ impl Ruleset {
         };
         let standing = Standing::new(needed);
         let ruleset = Self { socket, table, number, large_number, priority, hooks, takes_fragments, standing };
-        ruleset.make_table(options, opened_at)?;
-        // Before packets are taken, whose places it would move.
-        ruleset.add(&ruleset.extras(options, mode));
-        ruleset.make_chains(options, mode, questions).map(|()| ruleset)
-    }
-
-    fn make_table(&self, options: &OpenOptions, opened_at: i64) -> Result<()> {
-        let mut transaction = Transaction::new(&self.table);
-        transaction.new_table(&Identity::new(options, opened_at).encode());
-        transaction.new_chain(FILTER_CHAIN, None);
-        describe(&mut transaction, &options.filter);
-        transaction.commit(&self.socket)
+        ruleset.make(&Plan { options, mode, opened_at }, questions).map(|()| ruleset)
     }
 
     /// What a new table has besides its chains.
@@ -144,38 +141,57 @@ impl Ruleset {
         extras
     }
 
-    fn make_chains(&self, options: &OpenOptions, mode: Mode, questions: &mut Questions) -> Result<()> {
-        let known = WAY.load(Ordering::Relaxed);
-        let ways = [known].into_iter().filter(|way| *way != UNKNOWN).chain(WAYS);
-        let ways: Vec<u8> = ways.collect();
+    fn make(&self, plan: &Plan<'_>, questions: &mut Questions) -> Result<()> {
+        let extras = self.extras(plan.options, plan.mode);
         loop {
-            let mut outcome = Ok(());
-            for way in &ways {
-                outcome = self.make_chains_by(mode, questions, *way);
-                match &outcome {
-                    Ok(()) => {
-                        WAY.store(*way, Ordering::Relaxed);
-                        return Ok(());
-                    }
-                    Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
-                    Err(_) => break,
+            let outcome = self.make_with(plan, questions, &extras).or_else(|error| {
+                if extras.is_empty() || is_refusal(&error) {
+                    return Err(error);
                 }
-            }
+                // They may be what the kernel lacks. Added behind, they move the places of what is queued by then.
+                self.make_with(plan, questions, &[])?;
+                self.add(&extras);
+                Ok(())
+            });
             match outcome {
                 // The rules may do without programs.
                 Err(error) if questions.has_programs() && !is_refusal(&error) => {
-                    *questions = Questions::none(options.layer, options.flags, error.to_string());
+                    let OpenOptions { layer, flags, .. } = *plan.options;
+                    *questions = Questions::none(layer, flags, error.to_string());
                 }
                 _ => return outcome,
             }
         }
     }
 
-    fn make_chains_by(&self, mode: Mode, questions: &Questions, way: u8) -> Result<()> {
+    /// The same in the first way that the kernel takes.
+    fn make_with(&self, plan: &Plan<'_>, questions: &Questions, extras: &[Extra]) -> Result<()> {
+        let known = WAY.load(Ordering::Relaxed);
+        let mut outcome = Ok(());
+        for way in [known].into_iter().filter(|way| *way != UNKNOWN).chain(WAYS) {
+            outcome = self.make_by(way, plan, questions, extras);
+            match &outcome {
+                Ok(()) => WAY.store(way, Ordering::Relaxed),
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
+                Err(_) => {}
+            }
+            break;
+        }
+        outcome
+    }
+
+    /// Makes table and chains at once: whoever sees the table finds the handle at work.
+    fn make_by(&self, way: u8, plan: &Plan<'_>, questions: &Questions, extras: &[Extra]) -> Result<()> {
         let mut transaction = Transaction::new(&self.table);
-        for (hook, chain, question) in self.chains(self.standing.here(), questions) {
+        transaction.new_table(&Identity::new(plan.options, plan.opened_at).encode());
+        transaction.new_chain(FILTER_CHAIN, None);
+        describe(&mut transaction, &plan.options.filter);
+        for extra in extras {
+            extra.write(&mut transaction);
+        }
+        for (hook, chain, asked) in self.chains(self.standing.here(), questions) {
             transaction.new_chain(chain, Some((hook, self.place(hook))));
-            self.fill(&mut transaction, hook, chain, mode, question, way);
+            self.fill(&mut transaction, hook, chain, plan.mode, asked, way);
         }
         transaction.commit(&self.socket)
     }
