@@ -45,9 +45,9 @@ impl Lines {
         self.of_mut(place.is_large).last = place.id;
     }
 
-    /// Whether anything came that the kernel cut into segments, or that does not fit a message.
-    pub(super) const fn has_large(&self) -> bool {
-        self.large.last != 0
+    /// The number of the last packet that came to the queue for large ones; 0 if none did.
+    pub(super) const fn last_large(&self) -> u32 {
+        self.large.last
     }
 
     /// Whether the kernel does not have a packet any more, since it gave up all up to a number.

@@ -101,7 +101,9 @@ fn may_be_refused(packet: PacketRef<'_>) -> bool {
 impl State {
     /// Whether a packet that did not come whole is refused; then its sender is told.
     pub(super) fn refuses(&mut self, waiting: &Waiting<'_>, packet: PacketRef<'_>, now: i64) -> bool {
-        if self.layer != Layer::Network || waiting.hook != Hook::Output || !may_be_refused(packet) {
+        let is_sent_here = self.layer == Layer::Network && waiting.hook == Hook::Output;
+        // What a handle that closes gives back goes on as it is.
+        if self.is_closed || !is_sent_here || !may_be_refused(packet) {
             return false;
         }
         let Some(flow) = FlowKey::of(packet.bytes, packet.layout) else { return false };

@@ -17,10 +17,10 @@ use super::state::{Source, State};
 use super::sys::{self, Descriptor};
 use crate::address::{Flags, Layer, Parameter, Shutdown};
 use crate::batch::{Batch, Token};
-use crate::engine::{Clock, Ticker};
+use crate::engine::{Clock, TICKS_PER_SECOND, Ticker};
 use crate::filter::Filter;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,8 @@ const HELD_MAX: u32 = 1 << 16;
 const BUFFER: i32 = 1 << 25;
 /// So many packets that the program let go are kept at most, before the kernel is told.
 const RELEASED_MAX: usize = 32;
+/// How long large packets that do not match are watched for after the last one that came, in ticks.
+const LARGE_WATCH: i64 = 10 * TICKS_PER_SECOND;
 /// How long a packet that was being taken when the handle closed may need to come.
 const CLOSE_PAUSE: Duration = Duration::from_millis(2);
 
@@ -60,8 +62,9 @@ pub(super) struct Shared {
     released: Mutex<Vec<Token>>,
     is_eager: AtomicBool,
     is_eager_of_large: AtomicBool,
-    /// Packets have come that do not fit a message.
-    has_large: AtomicBool,
+    /// The last packet that did not fit a message, and until when more of them are watched for, in ticks.
+    last_large: AtomicU32,
+    watched_until: AtomicI64,
     has_reassembly: AtomicBool,
 }
 
@@ -139,7 +142,8 @@ impl Shared {
             released: Mutex::default(),
             is_eager: AtomicBool::new(false),
             is_eager_of_large: AtomicBool::new(false),
-            has_large: AtomicBool::new(false),
+            last_large: AtomicU32::new(0),
+            watched_until: AtomicI64::new(i64::MIN),
             has_reassembly: AtomicBool::new(has_reassembly),
         };
         if mode_at_first != mode(flags, &questions) && !flags.has(Flags::SEND_ONLY) {
@@ -209,11 +213,13 @@ impl Shared {
         !self.state().is_closed
     }
 
-    /// Whether packets that do not match may wait in the queue. That only large ones may counts from the first of them on, which
+    /// Whether packets that do not match may wait in the queue. That only large ones may counts while such come, which
     /// a look finds that comes in any case.
     pub(super) fn is_eager(&self) -> bool {
-        let is_eager_of_large =
-            || self.is_eager_of_large.load(Ordering::Relaxed) && self.has_large.load(Ordering::Relaxed);
+        let is_eager_of_large = || {
+            self.is_eager_of_large.load(Ordering::Relaxed)
+                && self.ticker.now() < self.watched_until.load(Ordering::Relaxed)
+        };
         self.is_eager.load(Ordering::Relaxed) || is_eager_of_large()
     }
 
@@ -228,7 +234,10 @@ impl Shared {
         if !state.is_closed {
             // A queue that cannot be read is told to whoever receives.
             drop(state.look(self.source(), self.ticker.now()));
-            self.has_large.store(state.lines.has_large(), Ordering::Relaxed);
+            let last_large = state.lines.last_large();
+            if self.last_large.swap(last_large, Ordering::Relaxed) != last_large {
+                self.watched_until.store(self.ticker.now() + LARGE_WATCH, Ordering::Relaxed);
+            }
         }
     }
 
