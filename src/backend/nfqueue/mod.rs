@@ -49,6 +49,7 @@ mod sys;
 mod sys_bpf;
 mod sys_link;
 mod token;
+mod waiters;
 mod watch;
 mod watch_code;
 mod watch_packets;

@@ -15,13 +15,14 @@ use super::queue::Queue;
 use super::ruleset::{Mode, Ruleset};
 use super::state::{Source, State};
 use super::sys::{self, Descriptor};
+use super::waiters::Waiters;
 use crate::address::{Flags, Layer, Parameter, Shutdown};
 use crate::batch::{Batch, Token};
 use crate::engine::{Clock, TICKS_PER_SECOND, Ticker};
 use crate::filter::Filter;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Packets that programs may hold beyond what the queue's length says, before the kernel drops.
@@ -42,8 +43,7 @@ pub(super) struct Shared {
     layer: Layer,
     flags: Flags,
     pub(super) ticker: Ticker,
-    /// One event for each waiter that is woken.
-    woken: Descriptor,
+    waiters: Waiters,
     /// Can be read while packets wait in the backlog.
     ready: Descriptor,
     /// Can be read while there is something to be received.
@@ -57,7 +57,6 @@ pub(super) struct Shared {
     log: Option<Log>,
     /// Where they come from if the kernel's programs make them.
     copies: Option<Copies>,
-    waits: Mutex<Waits>,
     /// Packets that the program let go and that the kernel still keeps.
     released: Mutex<Vec<Token>>,
     is_eager: AtomicBool,
@@ -66,15 +65,6 @@ pub(super) struct Shared {
     last_large: AtomicU32,
     watched_until: AtomicI64,
     has_reassembly: AtomicBool,
-}
-
-/// Who waits, and how often they were woken.
-#[derive(Default)]
-struct Waits {
-    waiting: u64,
-    wakes: u64,
-    /// A wake that found nobody; the next who would wait takes it.
-    has_wake_left: bool,
 }
 
 /// What a handle does with packets, and what the kernel asks of them.
@@ -130,7 +120,7 @@ impl Shared {
             layer,
             flags,
             ticker,
-            woken,
+            waiters: Waiters::new(woken),
             ready,
             gathered,
             changes,
@@ -138,7 +128,6 @@ impl Shared {
             state,
             log,
             copies,
-            waits: Mutex::default(),
             released: Mutex::default(),
             is_eager: AtomicBool::new(false),
             is_eager_of_large: AtomicBool::new(false),
@@ -199,10 +188,6 @@ impl Shared {
         }
     }
 
-    fn waits(&self) -> MutexGuard<'_, Waits> {
-        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Where packets come from.
     pub(super) const fn source(&self) -> Source<'_> {
         Source { queue: &self.queue, ruleset: &self.ruleset, log: self.log.as_ref(), copies: self.copies.as_ref() }
@@ -225,7 +210,7 @@ impl Shared {
 
     /// Whether somebody waits for packets.
     pub(super) fn has_waiters(&self) -> bool {
-        self.waits().waiting > 0
+        self.waiters.are_there()
     }
 
     /// Takes what the kernel has.
@@ -289,29 +274,17 @@ impl Shared {
 
     /// Waits for a packet or a wake; whether it was woken.
     fn wait(&self, time: Option<Duration>) -> Result<bool, Error> {
-        let wakes = {
-            let mut waits = self.waits();
-            if std::mem::take(&mut waits.has_wake_left) {
-                return Ok(true);
-            }
-            waits.waiting += 1;
-            waits.wakes
-        };
         let source = self.log.as_ref().map_or(&self.queue.socket, |log| &log.socket);
-        let own = [source, &self.woken, &self.ready];
-        let waits: Vec<_> = own.into_iter().chain(self.copies.iter().map(|copies| &*copies.descriptor)).collect();
-        let outcome = sys::wait_readable(&waits, time);
-        if let Some(copies) = &self.copies {
-            copies.let_gather(&self.woken);
-        }
-        let mut waits = self.waits();
-        waits.waiting -= 1;
-        let was_woken = waits.wakes != wakes;
-        if was_woken {
-            sys::take_events(&self.woken);
-        }
-        outcome.map_err(|error| fault("waiting for packets", error))?;
-        Ok(was_woken)
+        let outcome = self.waiters.wait(|woken| {
+            let own = [source, woken, &self.ready];
+            let all: Vec<_> = own.into_iter().chain(self.copies.iter().map(|copies| &*copies.descriptor)).collect();
+            let outcome = sys::wait_readable(&all, time);
+            if let Some(copies) = &self.copies {
+                copies.let_gather(woken);
+            }
+            outcome
+        });
+        outcome.map_err(|error| fault("waiting for packets", error))
     }
 
     pub(super) fn receive(&self, batch: &mut Batch, limit: usize, wait: Wait) -> Result<Received, Error> {
@@ -337,10 +310,7 @@ impl Shared {
     }
 
     pub(super) fn wake(&self) {
-        let mut waits = self.waits();
-        waits.wakes += 1;
-        waits.has_wake_left = waits.waiting == 0;
-        sys::add_events(&self.woken, waits.waiting);
+        self.waiters.wake();
     }
 
     pub(super) fn shutdown(&self, how: Shutdown) {
