@@ -264,6 +264,18 @@ def test_binds_and_connects_that_match_are_refused(address: str) -> None:
 
 
 @in_namespace
+def test_a_refusal_meets_only_this_network_namespace() -> None:
+    code = "import socket\nsocket.socket(socket.AF_INET, socket.SOCK_DGRAM).bind(('0.0.0.0', 7001))\n"
+    text = "event == BIND and localPort == 7001"
+    with od.open(text, layer=od.Layer.SOCKET, flags=od.Flag.RECV_ONLY, backend="nfqueue") as handle:
+        for before, expected in (([], 1), (["unshare", "-n"], 0)):
+            command = [*before, sys.executable, "-c", code]
+            assert subprocess.run(command, capture_output=True, check=False).returncode == expected
+        assert take(handle, 1)[0].local_port == 7001
+        assert handle.recv(0.1) is None
+
+
+@in_namespace
 def test_a_refusal_by_process_meets_only_that_process() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]

@@ -19,6 +19,7 @@ use super::record::{RECORD_LEN, Record, TCP, kind};
 use super::registry::Registration;
 use super::sys::{self, Descriptor};
 use super::watch::{Purpose, Watch};
+use super::watch_code::Refusal;
 use crate::address::{Event, Flags, Layer};
 use crate::engine::{Connection, Engine, Flow};
 use crate::filter::Filter;
@@ -65,9 +66,10 @@ pub(super) fn open(options: OpenOptions) -> Result<Observed, Error> {
     if refuses {
         verify_refusable(&options.filter)?;
     }
+    let namespace = sys::namespace_cookie().map_err(failed)?;
     let watch = Watch::start(match options.layer {
         Layer::Flow => Purpose::TellFlows,
-        _ if refuses => Purpose::Refuse(&options.filter),
+        _ if refuses => Purpose::Refuse(Refusal { filter: &options.filter, namespace }),
         _ => Purpose::Tell,
     })
     .map_err(|error| {
@@ -77,7 +79,6 @@ pub(super) fn open(options: OpenOptions) -> Result<Observed, Error> {
         }
         failed(error)
     })?;
-    let namespace = sys::namespace_cookie().map_err(failed)?;
     let engine = engine();
     let registration = Registration::new(&options, engine.now());
     let registration = registration.map_err(|error| fault("adding a table to nftables", error))?;

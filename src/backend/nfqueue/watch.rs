@@ -6,9 +6,8 @@ use super::record::kind;
 use super::ring::Ring;
 use super::sys::Descriptor;
 use super::sys_bpf;
-use super::watch_code::{CGROUP_SOCKET, Hook, KEY_LEN, Runner, hook, operations, program, refusal};
+use super::watch_code::{CGROUP_SOCKET, Hook, KEY_LEN, Refusal, Runner, hook, operations, program, refusal};
 use super::watch_packets::packets;
-use crate::filter::Filter;
 use std::io::{ErrorKind, Result};
 
 /// Bytes of the ring.
@@ -60,7 +59,7 @@ pub(super) enum Purpose<'a> {
     /// They tell of operations.
     Tell,
     /// Likewise, and binds and connects that match the filter are refused.
-    Refuse(&'a Filter),
+    Refuse(Refusal<'a>),
     /// They tell of operations, and of the first datagram between a socket and another end.
     TellFlows,
     /// They tell whose sockets are.
@@ -102,7 +101,7 @@ fn load(
 impl Watch {
     /// Attaches the programs.
     pub(super) fn start(purpose: Purpose<'_>) -> Result<Self> {
-        let refuses = if let Purpose::Refuse(filter) = purpose { Some(filter) } else { None };
+        let refuses = if let Purpose::Refuse(what) = purpose { Some(what) } else { None };
         let ring = Ring::new(RING_LEN)?;
         let map = sys_bpf::make_map(LRU_HASH, KEY_LEN, 4, REMEMBERED)?;
         let group = sys_bpf::root_group()?;
@@ -113,7 +112,7 @@ impl Watch {
         for hook in purpose.hooks(runner) {
             let refuses = refuses.filter(|_| matches!(hook.kind, kind::BIND | kind::CONNECT));
             let (of_hook, _) = load(hook.program, hook.attach, &HOOK_RUNNERS, |runner| match refuses {
-                Some(filter) => refusal(hook, &ring.descriptor, filter, runner),
+                Some(what) => refusal(hook, &ring.descriptor, what, runner),
                 None => Some(program(hook, &ring.descriptor, &map, runner)),
             })?;
             links.push(sys_bpf::attach_to_group(&of_hook, &group, hook.attach)?);

@@ -156,13 +156,25 @@ pub(super) fn write_only_first(code: &mut Assembler, kind: u32, map: &Descriptor
     code.jump_if(0, Relation::NotEqual, 0, out);
 }
 
+/// Which operations are refused: those that match, in one network namespace; programs see the others as well.
+#[derive(Clone, Copy)]
+pub(super) struct Refusal<'a> {
+    pub(super) filter: &'a Filter,
+    pub(super) namespace: u64,
+}
+
 /// The program of a hook where operations can be refused; `None` if the filter asks what is not known there.
-pub(super) fn refusal(hook: &Hook, ring: &Descriptor, filter: &Filter, runner: Runner) -> Option<Vec<u64>> {
+pub(super) fn refusal(hook: &Hook, ring: &Descriptor, refusal: Refusal<'_>, runner: Runner) -> Option<Vec<u64>> {
+    let Refusal { filter, namespace } = refusal;
     let mut code = Assembler::new();
+    let elsewhere = code.label();
     code.combine(Arithmetic::Move, CONTEXT, 1);
     let (fields, event) =
         if hook.kind == kind::BIND { (&BOUND, Event::SocketBind) } else { (&ADDRESSED, Event::SocketConnect) };
     write_record(&mut code, hook.kind, fields, Some(hook.ipv6), runner);
+    code.load_stack_wide(1, RECORD + NAMESPACE);
+    code.set_wide(2, namespace);
+    code.jump_if_wide(1, Relation::NotEqual, 2, elsewhere);
     // Addresses as numbers, beside the record.
     for (from, to, is_known) in
         [(LOCAL, LOCAL_NUMBER, fields.local.is_some()), (REMOTE, REMOTE_NUMBER, fields.remote.is_some())]
@@ -189,6 +201,7 @@ pub(super) fn refusal(hook: &Hook, ring: &Descriptor, filter: &Filter, runner: R
     code.compute(Arithmetic::Move, 0, 0);
     code.exit();
     code.place(allows);
+    code.place(elsewhere);
     code.compute(Arithmetic::Move, 0, 1);
     code.exit();
     code.finish().filter(|_| is_exact)
