@@ -15,11 +15,10 @@ use super::fault::{fault, program_fault};
 use super::names::Names;
 use super::observed::{Feed, Observed, engine};
 use super::owner;
-use super::record::{RECORD_LEN, Record, TCP, kind};
+use super::record::{Record, TCP, kind};
 use super::registry::Registration;
 use super::sys::{self, Descriptor};
 use super::watch::{Purpose, Watch};
-use super::watch_code::Refusal;
 use crate::address::{Event, Flags, Layer};
 use crate::engine::{Connection, Engine, Flow};
 use crate::filter::Filter;
@@ -49,7 +48,6 @@ struct Known {
 /// What is known of all sockets that were told of.
 struct Sockets {
     watch: Watch,
-    namespace: u64,
     layer: Layer,
     known: HashMap<u64, Known>,
     /// Flows whose end is still to be told, and when.
@@ -66,10 +64,9 @@ pub(super) fn open(options: OpenOptions) -> Result<Observed, Error> {
     if refuses {
         verify_refusable(&options.filter)?;
     }
-    let namespace = sys::namespace_cookie().map_err(failed)?;
     let watch = Watch::start(match options.layer {
         Layer::Flow => Purpose::TellFlows,
-        _ if refuses => Purpose::Refuse(Refusal { filter: &options.filter, namespace }),
+        _ if refuses => Purpose::Refuse(&options.filter),
         _ => Purpose::Tell,
     })
     .map_err(|error| {
@@ -86,7 +83,6 @@ pub(super) fn open(options: OpenOptions) -> Result<Observed, Error> {
     let names = Names::default();
     let sockets = Sockets {
         watch,
-        namespace,
         layer,
         known: HashMap::new(),
         ending: VecDeque::new(),
@@ -112,12 +108,10 @@ impl Feed for Sockets {
     fn feed(&mut self, engine: &Engine, ended: &Descriptor) {
         let now = Instant::now();
         let wait = self.ending.front().map_or(WAIT, |(due, _)| due.saturating_duration_since(now));
-        if sys::wait_readable(&[ended, &self.watch.ring.descriptor], Some(wait)).is_err() {
+        if sys::wait_readable(&[ended, self.watch.descriptor()], Some(wait)).is_err() {
             std::thread::sleep(WAIT);
         }
-        let mut records: Vec<Record> = Vec::new();
-        self.watch.ring.drain::<RECORD_LEN>(|bytes| records.extend(Record::read(bytes)));
-        records.retain(|record| record.namespace == self.namespace);
+        let records = self.watch.take();
         // First of all, since processes end meanwhile.
         let taken = Instant::now();
         for record in &records {

@@ -6,14 +6,12 @@
 //! process in `/proc`, for [`WAIT`] at most, while the packet and those behind it wait.
 use super::names::Names;
 use super::owner::{Tables, ends, of_socket};
-use super::record::{RECORD_LEN, Record, TCP, kind};
-use super::sys;
+use super::record::{Record, TCP, kind};
 use super::watch::{Purpose, Watch};
 use crate::batch::Batch;
 use crate::engine::Warning;
 use crate::packet::Transport;
 use std::collections::{HashMap, VecDeque};
-use std::io::Result;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -43,17 +41,10 @@ struct Known {
     until: Option<Instant>,
 }
 
-/// The programs that tell of sockets, and the network namespace that matters.
-#[derive(Debug)]
-struct Events {
-    watch: Watch,
-    namespace: u64,
-}
-
 /// Whose sockets, ports and flows are.
 #[derive(Debug, Default)]
 pub(super) struct Owners {
-    events: Option<Events>,
+    events: Option<Watch>,
     tables: Option<Tables>,
     sockets: HashMap<u64, u32>,
     ports: HashMap<(u8, u16), Known>,
@@ -65,10 +56,7 @@ pub(super) struct Owners {
 impl Owners {
     /// Begins to follow sockets; and a warning if it cannot: then owners are looked up only.
     pub(super) fn start() -> (Self, Option<Warning>) {
-        let started = || -> Result<Events> {
-            Ok(Events { watch: Watch::start(Purpose::Owners)?, namespace: sys::namespace_cookie()? })
-        };
-        let (events, warning) = match started() {
+        let (events, warning) = match Watch::start(Purpose::Owners) {
             Ok(events) => (Some(events), None),
             Err(error) => (None, Some(Warning::environment(format!("{UNFOLLOWED} ({error})")))),
         };
@@ -78,9 +66,7 @@ impl Owners {
     /// Takes in what was told meanwhile.
     pub(super) fn look(&mut self) {
         let Some(events) = &self.events else { return };
-        let mut records: Vec<Record> = Vec::new();
-        events.watch.ring.drain::<RECORD_LEN>(|bytes| records.extend(Record::read(bytes)));
-        records.retain(|record| record.namespace == events.namespace);
+        let records = events.take();
         let now = Instant::now();
         for record in &records {
             self.names.take_in(record, now);

@@ -2,12 +2,13 @@
 //!
 //! Programs are attached by links, which go with their descriptors, so that nothing stays when the process ends. They see
 //! every network namespace; each record says which.
-use super::record::kind;
+use super::record::{RECORD_LEN, Record, kind};
 use super::ring::Ring;
-use super::sys::Descriptor;
+use super::sys::{self, Descriptor};
 use super::sys_bpf;
-use super::watch_code::{CGROUP_SOCKET, Hook, KEY_LEN, Refusal, Runner, hook, operations, program, refusal};
+use super::watch_code::{CGROUP_SOCKET, Hook, KEY_LEN, Runner, hook, operations, program, refusal};
 use super::watch_packets::packets;
+use crate::filter::Filter;
 use std::io::{ErrorKind, Result};
 
 /// Bytes of the ring.
@@ -20,10 +21,11 @@ const SOCKET_ADDRESS: u32 = 18;
 const LRU_HASH: u32 = 9;
 /// Ends of datagrams that are remembered.
 const REMEMBERED: u32 = 1 << 14;
-/// The programs, attached, and the ring that they write to.
+/// The programs, attached, the ring that they write to, and the network namespace that matters.
 #[derive(Debug)]
 pub(super) struct Watch {
-    pub(super) ring: Ring,
+    ring: Ring,
+    namespace: u64,
     _map: Descriptor,
     _links: Vec<Descriptor>,
 }
@@ -59,7 +61,7 @@ pub(super) enum Purpose<'a> {
     /// They tell of operations.
     Tell,
     /// Likewise, and binds and connects that match the filter are refused.
-    Refuse(Refusal<'a>),
+    Refuse(&'a Filter),
     /// They tell of operations, and of the first datagram between a socket and another end.
     TellFlows,
     /// They tell whose sockets are.
@@ -101,7 +103,8 @@ fn load(
 impl Watch {
     /// Attaches the programs.
     pub(super) fn start(purpose: Purpose<'_>) -> Result<Self> {
-        let refuses = if let Purpose::Refuse(what) = purpose { Some(what) } else { None };
+        let refuses = if let Purpose::Refuse(filter) = purpose { Some(filter) } else { None };
+        let namespace = sys::namespace_cookie()?;
         let ring = Ring::new(RING_LEN)?;
         let map = sys_bpf::make_map(LRU_HASH, KEY_LEN, 4, REMEMBERED)?;
         let group = sys_bpf::root_group()?;
@@ -112,7 +115,7 @@ impl Watch {
         for hook in purpose.hooks(runner) {
             let refuses = refuses.filter(|_| matches!(hook.kind, kind::BIND | kind::CONNECT));
             let (of_hook, _) = load(hook.program, hook.attach, &HOOK_RUNNERS, |runner| match refuses {
-                Some(what) => refusal(hook, &ring.descriptor, what, runner),
+                Some(filter) => refusal(hook, &ring.descriptor, filter, namespace, runner),
                 None => Some(program(hook, &ring.descriptor, &map, runner)),
             })?;
             links.push(sys_bpf::attach_to_group(&of_hook, &group, hook.attach)?);
@@ -126,6 +129,19 @@ impl Watch {
                 }
             }
         }
-        Ok(Self { ring, _map: map, _links: links })
+        Ok(Self { ring, namespace, _map: map, _links: links })
+    }
+
+    /// Can be read while records wait.
+    pub(super) fn descriptor(&self) -> &Descriptor {
+        &self.ring.descriptor
+    }
+
+    /// Takes what was told since the last time of this network namespace.
+    pub(super) fn take(&self) -> Vec<Record> {
+        let mut records: Vec<Record> = Vec::new();
+        self.ring.drain::<RECORD_LEN>(|bytes| records.extend(Record::read(bytes)));
+        records.retain(|record| record.namespace == self.namespace);
+        records
     }
 }

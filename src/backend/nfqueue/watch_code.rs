@@ -156,16 +156,15 @@ pub(super) fn write_only_first(code: &mut Assembler, kind: u32, map: &Descriptor
     code.jump_if(0, Relation::NotEqual, 0, out);
 }
 
-/// Which operations are refused: those that match, in one network namespace; programs see the others as well.
-#[derive(Clone, Copy)]
-pub(super) struct Refusal<'a> {
-    pub(super) filter: &'a Filter,
-    pub(super) namespace: u64,
-}
-
-/// The program of a hook where operations can be refused; `None` if the filter asks what is not known there.
-pub(super) fn refusal(hook: &Hook, ring: &Descriptor, refusal: Refusal<'_>, runner: Runner) -> Option<Vec<u64>> {
-    let Refusal { filter, namespace } = refusal;
+/// The program of a hook where operations can be refused, in one network namespace: programs see the others as well. `None` if
+/// the filter asks what is not known there.
+pub(super) fn refusal(
+    hook: &Hook,
+    ring: &Descriptor,
+    filter: &Filter,
+    namespace: u64,
+    runner: Runner,
+) -> Option<Vec<u64>> {
     let mut code = Assembler::new();
     let elsewhere = code.label();
     code.combine(Arithmetic::Move, CONTEXT, 1);

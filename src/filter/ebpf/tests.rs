@@ -316,8 +316,9 @@ const TESTS: &[&str] = &[
     "udp.Checksum == 0",
 ];
 
-fn filters() -> BoxedStrategy<String> {
-    let leaf = prop::sample::select(TESTS).prop_map(str::to_owned);
+/// Filters of these tests.
+fn filters(tests: &'static [&'static str]) -> BoxedStrategy<String> {
+    let leaf = prop::sample::select(tests).prop_map(str::to_owned);
     leaf.prop_recursive(4, 24, 3, |inner| {
         prop_oneof![
             (inner.clone(), inner.clone()).prop_map(|(one, other)| format!("({one}) and ({other})")),
@@ -359,7 +360,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
 
     #[test]
-    fn programs_answer_as_filters_do(text in filters(), packet in packets()) {
+    fn programs_answer_as_filters_do(text in filters(TESTS), packet in packets()) {
         check(&text, &packet)?;
     }
 
@@ -479,19 +480,6 @@ fn cut(ipv6: bool, has_jumbo_header: bool, payload: &[u8], size: usize) -> (Vec<
     (large, segments)
 }
 
-fn segment_filters() -> BoxedStrategy<String> {
-    let leaf = prop::sample::select(SEGMENT_TESTS).prop_map(str::to_owned);
-    leaf.prop_recursive(4, 24, 3, |inner| {
-        prop_oneof![
-            (inner.clone(), inner.clone()).prop_map(|(one, other)| format!("({one}) and ({other})")),
-            (inner.clone(), inner.clone()).prop_map(|(one, other)| format!("({one}) or ({other})")),
-            inner.clone().prop_map(|inner| format!("!({inner})")),
-            (inner.clone(), inner.clone(), inner).prop_map(|(one, two, three)| format!("({one} ? {two} : {three})")),
-        ]
-    })
-    .boxed()
-}
-
 /// Compares the program's answer to a large packet with the filter's to its segments; whether the program is exact.
 fn check_segments(text: &str, large: &[u8], segments: &[Vec<u8>]) -> Result<bool, TestCaseError> {
     let filter = Filter::compile_extended(text, Layer::Network, &Sets::new()).unwrap();
@@ -519,7 +507,7 @@ proptest! {
 
     #[test]
     fn programs_for_large_packets_miss_no_segment(
-        text in segment_filters(),
+        text in filters(SEGMENT_TESTS),
         ipv6: bool,
         has_jumbo_header: bool,
         payload in prop::collection::vec(any::<u8>(), 20..60),
