@@ -10,49 +10,23 @@
 //! | the process ends | the kernel removes the table and the queue |
 //!
 //! Nothing is left on disk and nothing runs beside the program; no tool is called.
-mod arrival;
-mod backlog;
-mod carrier;
-mod copies;
-mod events;
-mod expression;
-mod extras;
-mod fault;
-mod giving;
-mod guard;
-mod handle;
-mod held;
-mod inlet;
-mod keeper;
-mod lines;
-mod log;
-mod names;
-mod netlink;
-mod nft;
-mod observed;
-mod owner;
-mod owners;
-mod program;
-mod questions;
-mod queue;
-mod record;
-mod reflect;
-mod refusal;
-mod registry;
-mod ring;
-mod ruleset;
-mod send;
-mod shared;
-mod standing;
-mod state;
-mod sys;
-mod sys_bpf;
-mod sys_link;
-mod token;
-mod waiters;
-mod watch;
-mod watch_code;
-mod watch_packets;
+//!
+//! The rooms, each of which uses only rooms to its right:
+//!
+//! ```text
+//! packet_handle -> traffic -> rules -> intake -> injection -> tables -> kernel
+//! packet_handle, traffic, event_handle -> sockets -> kernel
+//! event_handle -> tables
+//! ```
+mod event_handle;
+mod injection;
+mod intake;
+mod kernel;
+mod packet_handle;
+mod rules;
+mod sockets;
+mod tables;
+mod traffic;
 
 use super::{Backend, Error, OpenOptions, System};
 use crate::address::Layer;
@@ -65,11 +39,11 @@ pub struct Nfqueue;
 impl System for Nfqueue {
     fn open(&self, options: OpenOptions) -> Result<Arc<dyn Backend>, Error> {
         if options.layer == Layer::Reflect {
-            return Ok(Arc::new(reflect::open(options)?));
+            return Ok(Arc::new(event_handle::open_reflect(options)?));
         }
         if !options.layer.has_packets() {
-            return Ok(Arc::new(events::open(options)?));
+            return Ok(Arc::new(event_handle::open(options)?));
         }
-        Ok(Arc::new(handle::Handle::open(&options)?))
+        Ok(Arc::new(packet_handle::Handle::open(&options)?))
     }
 }
