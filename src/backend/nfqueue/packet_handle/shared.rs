@@ -65,6 +65,11 @@ pub(super) struct Shared {
     watched_until: AtomicI64,
 }
 
+/// Whether a handle takes packets, rather than copies or none.
+const fn takes_packets(flags: Flags) -> bool {
+    !flags.has(Flags::SEND_ONLY) && !flags.has(Flags::SNIFF)
+}
+
 /// What a handle does with packets, and what the kernel asks of them.
 fn plan(filter: &Filter, layer: Layer, flags: Flags, copies: Option<&Copies>) -> (Mode, Questions) {
     if flags.has(Flags::SEND_ONLY) {
@@ -92,8 +97,7 @@ impl Shared {
         let ticker = Ticker::new(Clock::Real);
         let length = Parameter::QueueLength.bounds().map_or(0, |(_, _, most)| most as u32);
         let is_copying = flags.has(Flags::SNIFF) && !flags.has(Flags::SEND_ONLY);
-        let takes_large = !flags.has(Flags::SNIFF) && !flags.has(Flags::SEND_ONLY);
-        let queue = Queue::open(length + HELD_MAX, BUFFER, takes_large);
+        let queue = Queue::open(length + HELD_MAX, BUFFER, takes_packets(flags));
         let queue = queue.map_err(|error| fault("making a packet queue", error))?;
         let log = is_copying.then(|| Log::open(queue.number, BUFFER)).transpose();
         let log = log.map_err(|error| fault("listening to the packet log", error))?;
@@ -232,9 +236,9 @@ impl Shared {
         if let Some(copies) = &self.copies {
             copies.set_partial(!questions.copy());
         }
-        let captures = !self.flags.has(Flags::SEND_ONLY) && !self.flags.has(Flags::SNIFF);
-        self.is_eager.store(captures && !questions.are_exact(), Ordering::Relaxed);
-        self.is_eager_of_large.store(captures && !questions.are_exact_of_large(), Ordering::Relaxed);
+        let takes_packets = takes_packets(self.flags);
+        self.is_eager.store(takes_packets && !questions.are_exact(), Ordering::Relaxed);
+        self.is_eager_of_large.store(takes_packets && !questions.are_exact_of_large(), Ordering::Relaxed);
         if let Some(obstacle) = &questions.obstacle {
             let message = format!(
                 "the kernel takes no filter programs ({obstacle}), so that every packet is handed to this process and \
