@@ -70,6 +70,13 @@ const fn takes_packets(flags: Flags) -> bool {
     !flags.has(Flags::SEND_ONLY) && !flags.has(Flags::SNIFF)
 }
 
+/// What a try to receive came to.
+enum Attempt {
+    Done(Received),
+    /// Nothing was there; for how long packets are let gather before they are waited for.
+    Nothing(Option<Duration>),
+}
+
 /// What a handle does with packets, and what the kernel asks of them.
 fn plan(filter: &Filter, layer: Layer, flags: Flags, copies: Option<&Copies>) -> (Mode, Questions) {
     if flags.has(Flags::SEND_ONLY) {
@@ -256,20 +263,28 @@ impl Shared {
         Ok(())
     }
 
-    /// One try to receive; `None` if there is nothing to do but wait.
-    fn attempt(&self, batch: &mut Batch, limit: usize, has_waited: bool) -> Option<Result<Received, Error>> {
+    /// One try to receive.
+    fn attempt(&self, batch: &mut Batch, limit: usize, has_waited: bool) -> Result<Attempt, Error> {
         let mut state = self.state_in_place();
         if state.is_closed {
-            return Some(Err(if has_waited { Error::closed_meanwhile() } else { Error::closed() }));
+            return Err(if has_waited { Error::closed_meanwhile() } else { Error::closed() });
         }
         if self.flags.has(Flags::SEND_ONLY) {
-            return Some(Err(Error::send_only()));
+            return Err(Error::send_only());
         }
-        match state.receive(self.source(), batch, limit.max(1), self.ticker.now()) {
-            Err(error) => Some(Err(fault("reading the kernel's queue", error))),
-            Ok(0) => state.has_ended_receiving.then_some(Ok(Received::Ended)),
-            Ok(_) => Some(Ok(Received::Packets)),
+        let now = self.ticker.now();
+        match state.receive(self.source(), batch, limit.max(1), now) {
+            Err(error) => Err(fault("reading the kernel's queue", error)),
+            Ok(0) if state.has_ended_receiving => Ok(Attempt::Done(Received::Ended)),
+            Ok(0) => Ok(Attempt::Nothing(state.pause(now))),
+            Ok(_) => Ok(Attempt::Done(Received::Packets)),
         }
+    }
+
+    /// Lets packets gather, unless it is woken; whether it was.
+    fn pause(&self, time: Duration) -> Result<bool, Error> {
+        let outcome = self.waiters.wait(|woken| sys::wait_readable(&[woken, &self.ready], Some(time)));
+        outcome.map_err(|error| fault("waiting for packets", error))
     }
 
     /// Waits for a packet or a wake; whether it was woken.
@@ -289,11 +304,12 @@ impl Shared {
 
     pub(super) fn receive(&self, batch: &mut Batch, limit: usize, wait: Wait) -> Result<Received, Error> {
         self.verify_own()?;
-        let mut has_waited = false;
+        let (mut has_waited, mut has_paused) = (false, false);
         loop {
-            if let Some(outcome) = self.attempt(batch, limit, has_waited) {
-                return outcome;
-            }
+            let pause = match self.attempt(batch, limit, has_waited)? {
+                Attempt::Done(outcome) => return Ok(outcome),
+                Attempt::Nothing(pause) => pause.filter(|_| !has_paused),
+            };
             let time = match wait {
                 Wait::Poll => return Ok(Received::TimedOut),
                 Wait::Forever => None,
@@ -302,10 +318,18 @@ impl Shared {
                     left => Some(left),
                 },
             };
-            if self.wait(time)? {
-                return self.attempt(batch, limit, true).unwrap_or(Ok(Received::Woken));
+            let was_woken = match pause {
+                Some(pause) => self.pause(time.map_or(pause, |time| time.min(pause)))?,
+                None => self.wait(time)?,
+            };
+            if was_woken {
+                return self.attempt(batch, limit, true).map(|attempt| match attempt {
+                    Attempt::Done(outcome) => outcome,
+                    Attempt::Nothing(_) => Received::Woken,
+                });
             }
             has_waited = true;
+            has_paused = pause.is_some();
         }
     }
 

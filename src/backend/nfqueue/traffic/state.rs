@@ -13,6 +13,7 @@ use super::super::sockets::names::Names;
 use super::super::sockets::owners::Owners;
 use super::super::tables::nft::Hook;
 use super::backlog::Backlog;
+use super::pace::Pace;
 use super::refusal::Refusals;
 use crate::address::{Flags, Layer};
 use crate::batch::{Batch, Origin, PacketRef};
@@ -20,6 +21,7 @@ use crate::engine::{AgeWatch, Bypasses, OpenOptions, Overload, Statistics, TICKS
 use crate::filter::Filter;
 use std::io::Result;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How many messages are taken from the kernel in one call.
 const AT_ONCE: usize = 64;
@@ -63,6 +65,7 @@ pub(crate) struct State {
     pub(super) forwarded_from: u32,
     pub(crate) warnings: Vec<Warning>,
     age_watch: AgeWatch,
+    pace: Pace,
     inbox: Inbox,
     looked: i64,
     pub(crate) has_ended_receiving: bool,
@@ -94,6 +97,7 @@ impl State {
             forwarded_from: 0,
             warnings,
             age_watch: AgeWatch::default(),
+            pace: Pace::new(),
             inbox: Inbox::new(AT_ONCE, MESSAGE_MAX),
             looked: 0,
             has_ended_receiving: false,
@@ -142,6 +146,7 @@ impl State {
         }
         let count = batch.len() - before;
         self.statistics.received += count as u64;
+        self.pace.note(count, now);
         Ok(count)
     }
 
@@ -216,6 +221,11 @@ impl State {
         self.note_age(now);
         self.expire(source.queue, now);
         source.queue.flush(&mut self.answers)
+    }
+
+    /// Nothing is there: how long packets are let gather before they are waited for. Copies have a way of their own.
+    pub(crate) fn pause(&mut self, now: i64) -> Option<Duration> {
+        if self.is_copying() { None } else { self.pace.pause(now) }
     }
 
     /// Remembers to warn if the first packet has waited for more than half of the time that it may.
