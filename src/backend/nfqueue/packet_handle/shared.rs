@@ -21,7 +21,7 @@ use crate::engine::{Clock, TICKS_PER_SECOND, Ticker};
 use crate::filter::Filter;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Packets that programs may hold beyond what the queue's length says, before the kernel drops.
@@ -45,8 +45,8 @@ pub(super) struct Shared {
     waiters: Waiters,
     /// Can be read while packets wait in the backlog.
     ready: Descriptor,
-    /// Can be read while there is something to be received.
-    pub(super) gathered: Descriptor,
+    /// Can be read while there is something to be received. Only for who asks: each packet costs its sender more with it.
+    gathered: OnceLock<Descriptor>,
     /// Where nftables announces its changes.
     changes: Descriptor,
     /// Can be read once the handle closes.
@@ -112,9 +112,6 @@ impl Shared {
         let (woken, ready, ended) = (counter(true)?, counter(false)?, counter(false)?);
         // Without the rights for programs, or the memory, copies come by the log.
         let copies = if is_copying { Copies::open().ok() } else { None };
-        let source = log.as_ref().map_or(&queue.socket, |log| &log.socket);
-        let sources: Vec<_> = copies.iter().map(|copies| &*copies.descriptor).chain([source, &ready]).collect();
-        let gathered = sys::gather(&sources).map_err(|error| fault("gathering descriptors", error))?;
         let state = Mutex::new(State::new(options, &queue));
         let (mode_at_first, mut questions) = plan(&options.filter, layer, flags, copies.as_ref());
         // Last, since packets are taken from here on.
@@ -130,7 +127,7 @@ impl Shared {
             ticker,
             waiters: Waiters::new(woken),
             ready,
-            gathered,
+            gathered: OnceLock::new(),
             changes,
             ended,
             state,
@@ -157,11 +154,11 @@ impl Shared {
     /// The state, which knows of all changes of nftables that concern packets that wait.
     pub(super) fn state_in_place(&self) -> Guard<'_> {
         let mut state = self.state();
-        let mut buffer = [0; 8192];
         while !state.is_closed
-            && let Ok(len) = sys::receive(&self.changes, &mut buffer, false)
+            && let Ok(len) = sys::receive(&self.changes, &mut state.announcement, false)
         {
-            state.has_lost_places |= self.ruleset.moves_waiting(buffer.get(..len).unwrap_or_default());
+            let moves = self.ruleset.moves_waiting(state.announcement.get(..len).unwrap_or_default());
+            state.has_lost_places |= moves;
         }
         if state.has_lost_places && !state.is_closed {
             // A queue that cannot be read is told by what follows.
@@ -287,12 +284,27 @@ impl Shared {
         outcome.map_err(|error| fault("waiting for packets", error))
     }
 
+    /// What can be read while there is something to be received.
+    fn readable(&self) -> impl Iterator<Item = &Descriptor> {
+        let source = self.log.as_ref().map_or(&self.queue.socket, |log| &log.socket);
+        self.copies.iter().map(|copies| &*copies.descriptor).chain([source, &self.ready])
+    }
+
+    /// A descriptor that can be read while there is something to be received.
+    pub(super) fn descriptor(&self) -> Result<i32, Error> {
+        self.verify_own()?;
+        if self.gathered.get().is_none() {
+            let made = sys::gather(self.readable()).map_err(|error| fault("gathering descriptors", error))?;
+            // Whoever asks at the same moment may have been first.
+            drop(self.gathered.set(made));
+        }
+        self.gathered.get().map(Descriptor::raw).ok_or_else(Error::closed)
+    }
+
     /// Waits for a packet or a wake; whether it was woken.
     fn wait(&self, time: Option<Duration>) -> Result<bool, Error> {
-        let source = self.log.as_ref().map_or(&self.queue.socket, |log| &log.socket);
         let outcome = self.waiters.wait(|woken| {
-            let own = [source, woken, &self.ready];
-            let all: Vec<_> = own.into_iter().chain(self.copies.iter().map(|copies| &*copies.descriptor)).collect();
+            let all: Vec<_> = self.readable().chain([woken]).collect();
             let outcome = sys::wait_readable(&all, time);
             if let Some(copies) = &self.copies {
                 copies.let_gather(woken);

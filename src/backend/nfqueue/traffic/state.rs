@@ -25,6 +25,8 @@ use std::time::Duration;
 
 /// How many messages are taken from the kernel in one call.
 const AT_ONCE: usize = 64;
+/// Bytes of what nftables announces at once.
+const ANNOUNCEMENT_MAX: usize = 8192;
 /// So many calls take what is there at most, so that a flood does not keep the program from its packets.
 const CALLS_MAX: usize = 64;
 /// How long what does not fit the program's batch may stay in the kernel, in ticks: 5 ms.
@@ -67,6 +69,8 @@ pub(crate) struct State {
     age_watch: AgeWatch,
     pace: Pace,
     inbox: Inbox,
+    /// Room for what nftables announces.
+    pub(crate) announcement: Vec<u8>,
     looked: i64,
     pub(crate) has_ended_receiving: bool,
     pub(crate) has_ended_sending: bool,
@@ -99,6 +103,7 @@ impl State {
             age_watch: AgeWatch::default(),
             pace: Pace::new(),
             inbox: Inbox::new(AT_ONCE, MESSAGE_MAX),
+            announcement: vec![0; ANNOUNCEMENT_MAX],
             looked: 0,
             has_ended_receiving: false,
             has_ended_sending: false,
