@@ -2,18 +2,24 @@
 
 A test that is marked with `in_namespace` runs in a process of its own, in a network namespace that is made for it and
 has nothing but loopback. Traffic never leaves such namespaces.
+
+Environment: `OXIDIVERT_EMULATED` (not empty) is for emulated machines, which need ten seconds to start Python: the tests'
+processes are forked instead, and may take longer.
 """
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib.util
 import json
+import multiprocessing
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -25,8 +31,10 @@ from oxidivert import build
 
 #: Open flags of a handle that takes packets away.
 DIVERT = od.Flag(0)
+#: Whether this machine is emulated, and so ten to thirty times slower than others.
+EMULATED = bool(os.environ.get("OXIDIVERT_EMULATED"))
 #: How long a test may take, in seconds.
-LIMIT = 120.0
+LIMIT = 600.0 if EMULATED else 120.0
 
 
 def missing() -> str | None:
@@ -50,14 +58,39 @@ def in_namespace(function: Callable[..., None]) -> Callable[..., None]:
         reason = missing()
         if reason:
             pytest.skip(f"on Windows: {reason}" if sys.platform == "win32" else reason)
-        path = sys.modules[function.__module__].__file__
-        command = ["unshare", "-n", sys.executable, "-X", "faulthandler", __file__, str(path), function.__name__]
-        done = subprocess.run(
-            [*command, json.dumps(arguments)], capture_output=True, text=True, timeout=LIMIT, check=False
-        )
-        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        start = forked if EMULATED else started
+        code, output = start(str(sys.modules[function.__module__].__file__), function.__name__, json.dumps(arguments))
+        assert code == 0, output
 
     return run
+
+
+def started(path: str, name: str, arguments: str) -> tuple[int | None, str]:
+    """Run a test in a Python of its own; how it ended, and what it wrote."""
+    command = ["unshare", "-n", sys.executable, "-X", "faulthandler", __file__, path, name, arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+    return done.returncode, f"{done.stdout}\n{done.stderr}"
+
+
+def forked(path: str, name: str, arguments: str) -> tuple[int | None, str]:
+    """The same in a copy of this process."""
+    with tempfile.TemporaryFile("w+") as output:
+
+        def run() -> None:
+            for number in (1, 2):
+                os.dup2(output.fileno(), number)
+            sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+            # CLONE_NEWNET
+            assert ctypes.CDLL(None).unshare(0x40000000) == 0
+            main(path, name, arguments)
+
+        process = multiprocessing.get_context("fork").Process(target=run)
+        process.start()
+        process.join(LIMIT)
+        process.kill()
+        process.join()
+        output.seek(0)
+        return process.exitcode, output.read()
 
 
 def ip(command: str) -> None:

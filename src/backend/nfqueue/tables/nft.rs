@@ -147,7 +147,7 @@ impl<'a> Transaction<'a> {
 }
 
 /// Reads what the kernel has answered so far.
-fn answers(socket: &Descriptor, mut visit: impl FnMut(&Message<'_>)) -> Result<()> {
+pub(super) fn answers(socket: &Descriptor, mut visit: impl FnMut(&Message<'_>)) -> Result<()> {
     let mut buffer = vec![0; 1 << 16];
     loop {
         match sys::receive(socket, &mut buffer, false) {
