@@ -3,8 +3,8 @@
 A test that is marked with `in_namespace` runs in a process of its own, in a network namespace that is made for it and
 has nothing but loopback. Traffic never leaves such namespaces.
 
-Environment: `OXIDIVERT_EMULATED` (not empty) is for emulated machines, which need ten seconds to start Python: the tests'
-processes are forked instead, and may take longer.
+Environment: `OXIDIVERT_EMULATED` (not empty) is for emulated machines, which need ten seconds to start Python: the
+processes of tests are forked instead, and may take longer.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -80,6 +81,8 @@ def forked(path: str, name: str, arguments: str) -> tuple[int | None, str]:
             for number in (1, 2):
                 os.dup2(output.fileno(), number)
             sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+            # Those of pytest have warnings be errors.
+            warnings.resetwarnings()
             # CLONE_NEWNET
             assert ctypes.CDLL(None).unshare(0x40000000) == 0
             main(path, name, arguments)

@@ -1,0 +1,117 @@
+"""Runs the live tests for Linux under other kernels, each in an emulated machine.
+
+    python tests/kernels/run.py [--smoke] [release ...] [-- pytest's arguments]
+
+Kernels are named by the release of Debian that has them; without any, all that are listed here run. The Python that
+runs this runs the tests as well: `make test-kernels` makes one where oxidivert and what its tests need is there. The
+machines see this machine's files and cannot change them. All that is made lies in `build/kernels`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+sys.path.insert(0, str(HERE))
+
+from machine import lines  # noqa: E402
+from packages import Kernel  # noqa: E402
+
+BUILD = ROOT / "build/kernels"
+#: Debian packages that this needs, beside those that the tests need.
+PACKAGES = ("busybox-static", "cpio", "debian-archive-keyring", "kmod", "qemu-system-x86", "xz-utils", "zstd")
+#: Every live test.
+ALL = tuple(f"tests/python/{path.name}" for path in sorted((ROOT / "tests/python").glob("test_linux_*.py")))
+
+
+#: What shows in some minutes that a kernel does what the backend asks of it: queues, filters by programs, new packets
+#: both ways, both kinds of copies, events of flows and sockets.
+SMOKE = (
+    "tests/python/test_linux_kernels.py",
+    "tests/python/test_linux_basic.py",
+    "tests/python/test_linux_inject.py",
+)
+#: The releases of Debian whose newest kernel is tried, and the tests that run under it.
+KERNELS = {
+    # 5.10: no tables that go with their owner, so that no handle opens.
+    "bullseye": ("tests/python/test_linux_kernels.py",),
+    # 6.1
+    "bookworm": ALL,
+    # 6.12
+    "trixie": ALL,
+    # 7.3
+    "trixie-backports": ALL,
+}
+
+
+def install() -> None:
+    """Install the Debian packages that are missing."""
+    query = ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *PACKAGES]
+    there = subprocess.run(query, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False).stdout
+    missing = [name for name in PACKAGES if f"{name} installed" not in there.splitlines()]
+    if missing:
+        as_root = [] if Path("/root").owner() == Path("/proc/self").owner() else ["sudo"]
+        command = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
+        subprocess.run([*command, "update"], check=True)
+        subprocess.run([*command, "install", "--no-install-recommends", *missing], check=True)
+
+
+def script(arguments: list[str]) -> str:
+    """The shell script that runs pytest in the machine."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no", "--tb=short", "--timeout=600"]
+    return "\n".join(
+        (
+            (HERE / "start.sh").read_text(),
+            f"cd {shlex.quote(str(ROOT))}",
+            "export OXIDIVERT_EMULATED=1 PYTHONDONTWRITEBYTECODE=1",
+            shlex.join([*command, *arguments]),
+            "finish $?",
+            "",
+        )
+    )
+
+
+def run(name: str, arguments: list[str], limit: int) -> bool:
+    """Run tests under a kernel, and tell how they ended; whether they passed."""
+    folder = BUILD / name
+    kernel = Kernel.newest(folder, name)
+    begun = time.monotonic()
+    told = ""
+    code: str | int = 255
+    with (folder / "output.log").open("w") as log:
+        for code in lines(kernel, folder / "machine", script(arguments), limit):
+            if isinstance(code, str):
+                told = code or told
+                print(f"{name}: {code}", file=log, flush=True)
+                print(f"{name}: {code}", flush=True)
+    seconds = time.monotonic() - begun
+    print(f"{name}: {kernel.version}: exit {code} after {seconds:.0f} s: {told.strip('= ')}", flush=True)
+    return code == 0
+
+
+def main() -> None:
+    """Run what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--limit", type=int, default=7200, help="seconds that a machine may run (7200)")
+    parser.add_argument("--smoke", action="store_true", help="only what shows in some minutes that the backend works")
+    parser.add_argument(
+        "releases", nargs="*", metavar="release", help=f"of {', '.join(KERNELS)}; all, if there is none"
+    )
+    at = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    options, arguments = parser.parse_args(sys.argv[1:at]), sys.argv[at + 1 :]
+    install()
+    passed = []
+    for name in options.releases or list(KERNELS):
+        tests = SMOKE if options.smoke and KERNELS[name] is ALL else KERNELS[name]
+        passed.append(run(name, arguments or list(tests), options.limit))
+    sys.exit(not all(passed))
+
+
+if __name__ == "__main__":
+    main()
