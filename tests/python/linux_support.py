@@ -20,6 +20,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -232,6 +233,28 @@ def received(handle: od.Handle[od.Packet], timeout: float = 0.1) -> list[od.Pack
 def payloads(handle: od.Handle[od.Packet], timeout: float = 0.1) -> list[bytes]:
     """The payloads of all packets that a handle has, until none comes for so many seconds."""
     return [bytes(packet.payload) for packet in received(handle, timeout)]
+
+
+@contextmanager
+def running(handle: od.Handle[od.Packet], callback: Callable[[od.Packet], bool | None]) -> Iterator[None]:
+    """Run a handle's loop in a thread for the time of the block; it must not fail."""
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            handle.run(callback)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        handle.shutdown(od.Shutdown.RECV)
+        thread.join(10)
+        assert not thread.is_alive()
+    assert not failures, failures
 
 
 def code_of(act: Callable[[], object]) -> int:

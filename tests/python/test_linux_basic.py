@@ -5,12 +5,11 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-import threading
 import time
 
 import oxidivert as od
 import pytest
-from linux_support import in_namespace, peer, port_of, tables, udp_socket
+from linux_support import in_namespace, peer, port_of, running, tables, udp_socket
 
 
 def sender(address: str = "127.0.0.1") -> socket.socket:
@@ -93,13 +92,12 @@ def test_run_edits_a_tcp_connection(address: str) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.create_server((address, 0), family=family)
     port = listener.getsockname()[1]
-    with od.open(f"tcp.DstPort == {port} and tcp.PayloadLength > 0", backend="nfqueue") as handle:
 
-        def edit(packet: od.Packet) -> None:
-            packet.payload = bytes(packet.payload).replace(b"secret", b"******")
+    def edit(packet: od.Packet) -> None:
+        packet.payload = bytes(packet.payload).replace(b"secret", b"******")
 
-        runner = threading.Thread(target=handle.run, args=(edit,))
-        runner.start()
+    text = f"tcp.DstPort == {port} and tcp.PayloadLength > 0"
+    with od.open(text, backend="nfqueue") as handle, running(handle, edit):
         client = socket.create_connection((address, port), timeout=5)
         server, _ = listener.accept()
         server.settimeout(5)
@@ -109,26 +107,19 @@ def test_run_edits_a_tcp_connection(address: str) -> None:
         assert client.recv(100) == b"the secret goes back untouched"
         client.close()
         server.close()
-        handle.shutdown(od.Shutdown.RECV)
-        runner.join(5)
-        assert not runner.is_alive()
 
 
 @pytest.mark.parametrize("version", [4, 6])
 @in_namespace
 def test_ping_goes_both_ways_through_a_handle(version: int) -> None:
-    with (
-        peer() as other,
-        od.open("icmp or (icmpv6 and icmpv6.Type >= 128 and icmpv6.Type <= 129)", backend="nfqueue") as handle,
-    ):
-        seen: list[tuple[bool, bool]] = []
+    seen: list[tuple[bool, bool]] = []
 
-        def note(packet: od.Packet) -> bool:
-            seen.append((packet.address.outbound, packet.address.loopback))
-            return True
+    def note(packet: od.Packet) -> bool:
+        seen.append((packet.address.outbound, packet.address.loopback))
+        return True
 
-        runner = threading.Thread(target=handle.run, args=(note,))
-        runner.start()
+    text = "icmp or (icmpv6 and icmpv6.Type >= 128 and icmpv6.Type <= 129)"
+    with peer() as other, od.open(text, backend="nfqueue") as handle, running(handle, note):
         remote, family, kind, request, wanted = {
             4: (other.remote, socket.AF_INET, socket.IPPROTO_ICMP, bytes([8, 0, 0xF7, 0xFD, 0, 1, 0, 1]), 0),
             6: (other.remote6, socket.AF_INET6, socket.IPPROTO_ICMPV6, bytes([128, 0, 0, 0, 0, 1, 0, 1]), 129),
@@ -139,9 +130,7 @@ def test_ping_goes_both_ways_through_a_handle(version: int) -> None:
         # Neighbours ask for each other's addresses beside it.
         while raw.recv(100)[-8] != wanted:
             pass
-        handle.shutdown(od.Shutdown.BOTH)
-        runner.join(5)
-        assert seen == [(True, False), (False, False)]
+    assert seen == [(True, False), (False, False)]
 
 
 @in_namespace

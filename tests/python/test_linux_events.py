@@ -6,12 +6,10 @@ import os
 import socket
 import subprocess
 import sys
-import threading
-import time
 
 import oxidivert as od
 import pytest
-from linux_support import in_namespace, peer, port_of, udp_socket
+from linux_support import in_namespace, peer, port_of, running, udp_socket
 
 LOOK = od.Flag.SNIFF | od.Flag.RECV_ONLY
 
@@ -216,23 +214,18 @@ def test_a_tcp_packet_tells_its_process_from_either_side() -> None:
             "import socket\ns = socket.create_server(('10.9.0.2', 7000))\nprint('ready', flush=True)\n"
             "c, _ = s.accept()\nc.sendall(b'hello')\nc.recv(1)\n"
         )
-        with od.open("tcp.PayloadLength > 0", backend="nfqueue") as handle:
-            seen: list[tuple[bool, int | None]] = []
+        seen: list[tuple[bool, int | None]] = []
 
-            def note(packet: od.Packet) -> None:
-                process = packet.process
-                seen.append((packet.address.outbound, process and process.pid))
+        def note(packet: od.Packet) -> None:
+            process = packet.process
+            seen.append((packet.address.outbound, process and process.pid))
 
-            runner = threading.Thread(target=handle.run, args=(note,))
-            runner.start()
+        with od.open("tcp.PayloadLength > 0", backend="nfqueue") as handle, running(handle, note):
             client = socket.create_connection(("10.9.0.2", 7000))
             assert client.recv(10) == b"hello"
             client.sendall(b"x")
             server.communicate(timeout=5)
-            handle.shutdown(od.Shutdown.RECV)
-            runner.join(2)
-            time.sleep(0)
-            assert seen == [(False, os.getpid()), (True, os.getpid())]
+        assert seen == [(False, os.getpid()), (True, os.getpid())]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])

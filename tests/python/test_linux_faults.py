@@ -13,7 +13,7 @@ import time
 
 import oxidivert as od
 import pytest
-from linux_support import in_namespace, ip, port_of, tables, udp_socket
+from linux_support import in_namespace, ip, port_of, running, tables, udp_socket
 
 
 def program(code: str) -> subprocess.Popen[str]:
@@ -311,18 +311,14 @@ def test_a_handler_that_raises_leaves_the_rest_to_be_received() -> None:
 @in_namespace
 def test_interfaces_may_come_and_go() -> None:
     bound, out = udp_socket(), udp_socket()
-    with od.open(f"udp.DstPort == {port_of(bound)}", backend="nfqueue") as handle:
-        runner = threading.Thread(target=handle.run, args=(lambda packet: None,))
-        runner.start()
+    text = f"udp.DstPort == {port_of(bound)}"
+    with od.open(text, backend="nfqueue") as handle, running(handle, lambda packet: None):
         for number in range(20):
             ip("link add one type veth peer name two")
             ip("link set one up")
             out.sendto(b"%d" % number, bound.getsockname())
             assert bound.recv(10) == b"%d" % number
             ip("link del one")
-        handle.shutdown(od.Shutdown.RECV)
-        runner.join(2)
-        assert not runner.is_alive()
 
 
 @in_namespace

@@ -8,15 +8,12 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import oxidivert as od
 import pytest
-from linux_support import Peer, in_namespace, peer
+from linux_support import Peer, in_namespace, peer, running
 
 MEGABYTES = 100
 
@@ -25,28 +22,6 @@ def needs(program: str) -> None:
     """Skip where a program is missing."""
     if not shutil.which(program):
         pytest.skip(f"the program {program} is missing")
-
-
-@contextmanager
-def running(handle: od.Handle, callback: Callable[[od.Packet], bool | None]) -> Iterator[None]:
-    """Run a handle's loop for the time of the block."""
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            handle.run(callback)
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        handle.shutdown(od.Shutdown.RECV)
-        thread.join(10)
-        assert not thread.is_alive()
-    assert not failures, failures
 
 
 def serve(other: Peer, folder: str, tls: bool) -> subprocess.Popen[bytes]:

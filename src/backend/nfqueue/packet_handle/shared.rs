@@ -8,7 +8,6 @@ use super::super::intake::log::Log;
 use super::super::intake::queue::Queue;
 use super::super::kernel::fault::fault;
 use super::super::kernel::sys::{self, Descriptor};
-use super::super::rules::extras::{Extra, needs_reassembly};
 use super::super::rules::questions::Questions;
 use super::super::rules::ruleset::{Mode, Ruleset};
 use super::super::tables::nft::CHANGES;
@@ -64,7 +63,11 @@ pub(super) struct Shared {
     /// The last packet that did not fit a message, and until when more of them are watched for, in ticks.
     last_large: AtomicU32,
     watched_until: AtomicI64,
-    has_reassembly: AtomicBool,
+}
+
+/// Whether a handle takes packets, rather than copies or none.
+const fn takes_packets(flags: Flags) -> bool {
+    !flags.has(Flags::SEND_ONLY) && !flags.has(Flags::SNIFF)
 }
 
 /// What a handle does with packets, and what the kernel asks of them.
@@ -94,8 +97,7 @@ impl Shared {
         let ticker = Ticker::new(Clock::Real);
         let length = Parameter::QueueLength.bounds().map_or(0, |(_, _, most)| most as u32);
         let is_copying = flags.has(Flags::SNIFF) && !flags.has(Flags::SEND_ONLY);
-        let takes_large = !flags.has(Flags::SNIFF) && !flags.has(Flags::SEND_ONLY);
-        let queue = Queue::open(length + HELD_MAX, BUFFER, takes_large);
+        let queue = Queue::open(length + HELD_MAX, BUFFER, takes_packets(flags));
         let queue = queue.map_err(|error| fault("making a packet queue", error))?;
         let log = is_copying.then(|| Log::open(queue.number, BUFFER)).transpose();
         let log = log.map_err(|error| fault("listening to the packet log", error))?;
@@ -111,7 +113,6 @@ impl Shared {
         // Last, since packets are taken from here on.
         let ruleset = Ruleset::open(options, &queue, mode_at_first, &mut questions, ticker.now())
             .map_err(|error| fault("adding rules to nftables", error))?;
-        let has_reassembly = mode_at_first != Mode::Pass && needs_reassembly(&options.filter, layer);
         // Behind the handle's own changes.
         let changes = sys::netlink(&[CHANGES]).map_err(|error| fault("listening to nftables", error))?;
         let shared = Shared {
@@ -133,7 +134,6 @@ impl Shared {
             is_eager_of_large: AtomicBool::new(false),
             last_large: AtomicU32::new(0),
             watched_until: AtomicI64::new(i64::MIN),
-            has_reassembly: AtomicBool::new(has_reassembly),
         };
         if mode_at_first != mode(flags, &questions) && !flags.has(Flags::SEND_ONLY) {
             // The kernel took no programs after all.
@@ -236,9 +236,9 @@ impl Shared {
         if let Some(copies) = &self.copies {
             copies.set_partial(!questions.copy());
         }
-        let captures = !self.flags.has(Flags::SEND_ONLY) && !self.flags.has(Flags::SNIFF);
-        self.is_eager.store(captures && !questions.are_exact(), Ordering::Relaxed);
-        self.is_eager_of_large.store(captures && !questions.are_exact_of_large(), Ordering::Relaxed);
+        let takes_packets = takes_packets(self.flags);
+        self.is_eager.store(takes_packets && !questions.are_exact(), Ordering::Relaxed);
+        self.is_eager_of_large.store(takes_packets && !questions.are_exact_of_large(), Ordering::Relaxed);
         if let Some(obstacle) = &questions.obstacle {
             let message = format!(
                 "the kernel takes no filter programs ({obstacle}), so that every packet is handed to this process and \
@@ -377,9 +377,6 @@ impl Shared {
         }
         if !state.has_ended_receiving && !self.flags.has(Flags::SEND_ONLY) {
             let failed = |error| fault("changing the rules in nftables", error);
-            if needs_reassembly(&filter, self.layer) && !self.has_reassembly.swap(true, Ordering::Relaxed) {
-                self.ruleset.add(&[Extra::Reassembly]);
-            }
             let mut questions = Questions::load(&filter, self.layer, self.flags, self.copies.as_ref());
             // What was taken by the old filter stays; what comes is asked by the new one.
             state.take(self.source(), None, self.ticker.now()).map_err(failed)?;

@@ -15,7 +15,7 @@ const REASSEMBLY_CHAIN: &str = "reassembly";
 
 /// What a table has besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Extra {
+pub(super) enum Extra {
     /// Connection tracking keeps away from carriers that enter at this hook, where it is in use: what they turn into has no
     /// connection yet. Without it new packets are tracked as what they are not, which only some firewalls mind.
     Untracked(Hook),
@@ -47,7 +47,7 @@ fn add_reassembly(transaction: &mut Transaction<'_>) {
 }
 
 /// Whether a handle may see inbound IPv6 packets, which may come in fragments.
-pub(crate) fn needs_reassembly(filter: &Filter, layer: Layer) -> bool {
+pub(super) fn needs_reassembly(filter: &Filter, layer: Layer) -> bool {
     layer == Layer::Network && filter.may_match_packets(false, true)
 }
 

@@ -3,7 +3,7 @@
 //!
 //! It stands on [`tables`](super::tables), which carries it out, and on [`intake`](super::intake) and
 //! [`injection`](super::injection), whose queues, logs, copies and carriers the rules name.
-pub(super) mod extras;
+mod extras;
 mod program;
 pub(super) mod questions;
 pub(super) mod ruleset;

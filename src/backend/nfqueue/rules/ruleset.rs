@@ -12,7 +12,7 @@ use super::extras::{Extra, add, is_tracking, needs_reassembly};
 use super::program::{Program, Question};
 use super::questions::{Asked, Questions};
 use super::standing::{Hooks, Standing, hooks, takes_fragments};
-use crate::address::Flags;
+use crate::address::{Flags, Layer};
 use crate::engine::OpenOptions;
 use crate::filter::Filter;
 use std::io::{Error, Result};
@@ -56,6 +56,7 @@ pub(crate) struct Ruleset {
     table: String,
     number: u16,
     large_number: u16,
+    layer: Layer,
     priority: i16,
     hooks: &'static [(Hook, &'static str)],
     takes_fragments: bool,
@@ -125,7 +126,7 @@ impl Ruleset {
             _ => Hooks::matched(hooks, &options.filter),
         };
         let standing = Standing::new(needed);
-        let ruleset = Self { socket, table, number, large_number, priority, hooks, takes_fragments, standing };
+        let ruleset = Self { socket, table, number, large_number, layer, priority, hooks, takes_fragments, standing };
         ruleset.make(&Plan { options, mode, opened_at }, questions).map(|()| ruleset)
     }
 
@@ -136,10 +137,14 @@ impl Ruleset {
             self.standing.add_entry(Hook::Output, Hooks::default());
             extras.extend(is_tracking().then_some(Extra::Untracked(Hook::Output)));
         }
-        extras.extend(
-            (mode != Mode::Pass && needs_reassembly(&options.filter, options.layer)).then_some(Extra::Reassembly),
-        );
+        extras.extend(self.missing_reassembly(mode, &options.filter));
         extras
+    }
+
+    /// What puts IPv6 fragments together, if the filter needs it and it is not in the table yet.
+    fn missing_reassembly(&self, mode: Mode, filter: &Filter) -> Option<Extra> {
+        let is_needed = mode != Mode::Pass && needs_reassembly(filter, self.layer);
+        (is_needed && self.standing.add_reassembly()).then_some(Extra::Reassembly)
     }
 
     fn make(&self, plan: &Plan<'_>, questions: &mut Questions) -> Result<()> {
@@ -340,17 +345,20 @@ impl Ruleset {
     }
 
     /// Adds what kernels may lack and handles can do without.
-    pub(crate) fn add(&self, extras: &[Extra]) {
+    fn add(&self, extras: &[Extra]) {
         add(&self.table, &self.socket, extras);
     }
 
-    /// Puts other rules in the place of all at once; a filter may need chains at more hooks.
+    /// Puts other rules in the place of all at once; a filter may need chains at more hooks, and fragments put together.
     pub(crate) fn replace(&self, mode: Mode, questions: &Questions, filter: Option<&Filter>) -> Result<()> {
         let way = WAY.load(Ordering::Relaxed);
         let needed = filter.map_or(self.standing.here(), |filter| Hooks::matched(self.hooks, filter));
         if needed.has(Hook::Output) && !self.standing.here().has(Hook::Output) {
             // Before packets wait there, whose places it would move.
             self.admit(Hook::Output)?;
+        }
+        if let Some(extra) = filter.and_then(|filter| self.missing_reassembly(mode, filter)) {
+            self.add(&[extra]);
         }
         let here = self.standing.here();
         let mut transaction = Transaction::new(&self.table);

@@ -3,7 +3,7 @@
 use super::super::tables::nft::Hook;
 use crate::address::{Flags, Layer};
 use crate::filter::Filter;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// Some hooks, one bit for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,12 +76,14 @@ pub(super) struct Standing {
     waiting: AtomicU8,
     /// Where new packets enter.
     entries: AtomicU8,
+    /// The chain stands that has IPv6 fragments put together, or that was tried.
+    has_reassembly: AtomicBool,
 }
 
 impl Standing {
     /// Chains at these hooks, whose packets wait in the queue.
     pub(super) fn new(Hooks(hooks): Hooks) -> Self {
-        Self { here: hooks.into(), waiting: hooks.into(), entries: 0.into() }
+        Self { here: hooks.into(), waiting: hooks.into(), entries: 0.into(), has_reassembly: false.into() }
     }
 
     pub(super) fn here(&self) -> Hooks {
@@ -100,6 +102,11 @@ impl Standing {
     pub(super) fn add_entry(&self, hook: Hook, Hooks(made): Hooks) {
         self.here.fetch_or(made, Ordering::Relaxed);
         self.entries.fetch_or(Hooks::of(hook).0, Ordering::Relaxed);
+    }
+
+    /// From now on the chain stands that has IPv6 fragments put together; whether it did not yet.
+    pub(super) fn add_reassembly(&self) -> bool {
+        !self.has_reassembly.swap(true, Ordering::Relaxed)
     }
 
     /// Chains stand at these hooks as well, whose packets wait in the queue.
@@ -137,5 +144,6 @@ mod tests {
         assert!(standing.has_entry(Hook::Prerouting) && !standing.has_entry(Hook::Output));
         standing.add(Hooks::of(Hook::Input));
         assert!(standing.waiting().has(Hook::Input));
+        assert!(standing.add_reassembly() && !standing.add_reassembly());
     }
 }

@@ -204,30 +204,29 @@ pub(super) fn tables(socket: &Descriptor) -> Result<Vec<(String, Vec<u8>)>> {
     Ok(tables)
 }
 
-/// The user data of a chain's rules, one behind the other.
-pub(super) fn user_data(socket: &Descriptor, table: &str, chain: &str) -> Result<Vec<u8>> {
+/// Has the attributes of each rule of a chain visited.
+fn rules(socket: &Descriptor, table: &str, chain: &str, mut visit: impl FnMut(&Attributes<'_>)) -> Result<()> {
     let mut writer = Writer::default();
     writer.begin(subsystem::TABLES, message::GET_RULE, flag::DUMP, 1, INET, 0);
     writer.put_text(1, table);
     writer.put_text(2, chain);
     writer.finish();
     sys::send(socket, writer.bytes())?;
+    answers(socket, |message| visit(&message.attributes))
+}
+
+/// The user data of a chain's rules, one behind the other.
+pub(super) fn user_data(socket: &Descriptor, table: &str, chain: &str) -> Result<Vec<u8>> {
     let mut data = Vec::new();
-    answers(socket, |message| data.extend_from_slice(message.attributes.get(7).unwrap_or_default()))?;
+    rules(socket, table, chain, |rule| data.extend_from_slice(rule.get(7).unwrap_or_default()))?;
     Ok(data)
 }
 
 /// How many packets the counters in a chain's rules have counted.
 pub(crate) fn counted(socket: &Descriptor, table: &str, chain: &str) -> Result<u64> {
-    let mut writer = Writer::default();
-    writer.begin(subsystem::TABLES, message::GET_RULE, flag::DUMP, 1, INET, 0);
-    writer.put_text(1, table);
-    writer.put_text(2, chain);
-    writer.finish();
-    sys::send(socket, writer.bytes())?;
     let mut packets = 0;
-    answers(socket, |message| {
-        let list = message.attributes.get(4).map(Attributes::within);
+    rules(socket, table, chain, |rule| {
+        let list = rule.get(4).map(Attributes::within);
         for (_, element) in list.into_iter().flatten() {
             let element = Attributes::within(element);
             if element.get_text(1) == Some("counter") {
