@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.util
+import itertools
 import json
 import multiprocessing
 import os
@@ -52,6 +53,12 @@ def missing() -> str | None:
     return None if made.returncode == 0 else f"no network namespace can be made: {made.stderr.strip()}"
 
 
+def kernel() -> tuple[int, int]:
+    """The kernel's version: two numbers, which tell what it has."""
+    major, minor = os.uname().release.split(".")[:2]
+    return int(major), int("".join(itertools.takewhile(str.isdigit, minor)))
+
+
 def in_namespace(function: Callable[..., None]) -> Callable[..., None]:
     """Run a test in a process and a network namespace of its own; its arguments go there as JSON."""
 
@@ -63,6 +70,19 @@ def in_namespace(function: Callable[..., None]) -> Callable[..., None]:
         start = forked if EMULATED else started
         code, output = start(str(sys.modules[function.__module__].__file__), function.__name__, json.dumps(arguments))
         assert code == 0, output
+
+    return run
+
+
+def patient(open_: Callable[..., od.Handle]) -> Callable[..., od.Handle]:
+    """What opens handles whose events wait for the longest time: a program that a test starts needs seconds here."""
+
+    @functools.wraps(open_)
+    def run(*arguments: object, **options: object) -> od.Handle:
+        handle = open_(*arguments, **options)
+        if options.get("layer") in (od.Layer.FLOW, od.Layer.SOCKET):
+            handle.queue_time = 16_000
+        return handle
 
     return run
 
@@ -84,6 +104,7 @@ def forked(path: str, name: str, arguments: str) -> tuple[int | None, str]:
             sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
             # Those of pytest have warnings be errors.
             warnings.resetwarnings()
+            od.open = patient(od.open)
             # CLONE_NEWNET
             assert ctypes.CDLL(None).unshare(0x40000000) == 0
             main(path, name, arguments)
