@@ -32,10 +32,26 @@ ALL = tuple(f"tests/python/{path.name}" for path in sorted((ROOT / "tests/python
 
 #: What shows in some minutes that a kernel does what the backend asks of it: queues, filters by programs, new packets
 #: both ways, both kinds of copies, events of flows and sockets.
-SMOKE = (
-    "tests/python/test_linux_kernels.py",
-    "tests/python/test_linux_basic.py",
-    "tests/python/test_linux_inject.py",
+SMOKE = tuple(
+    f"tests/python/test_linux_{name}"
+    for name in (
+        "kernels.py",
+        "basic.py::test_udp_is_received_sent_on_edited_and_dropped[127.0.0.1]",
+        "basic.py::test_run_edits_a_tcp_connection[::1]",
+        "basic.py::test_priorities_order_handles_and_decide_who_sees_what_is_sent",
+        "filter.py::test_set_filter_changes_what_the_kernel_asks",
+        "filter.py::test_drop_drops_what_matches_and_counts_it",
+        "inject.py::test_a_new_inbound_packet_comes_from_the_interface_that_it_names[4]",
+        "inject.py::test_a_new_outbound_packet_reaches_another_host[6]",
+        "inject.py::test_forwarded_packets_are_seen_edited_and_made[4]",
+        "copies.py::test_both_ways_copy_the_same[127.0.0.1]",
+        "events.py::test_a_tcp_connection_is_told_with_its_process[127.0.0.1]",
+        "events.py::test_flows_begin_and_end_with_their_process",
+        "events.py::test_flows_of_connected_sockets_begin_with_their_first_datagram[127.0.0.1]",
+        "events.py::test_binds_and_connects_that_match_are_refused[127.0.0.1]",
+        "events.py::test_reflect_tells_of_handles_in_every_process",
+        "fragments.py::test_live_with_fragments_each_is_seen_and_not_the_reassembled_packet[6]",
+    )
 )
 #: The releases of Debian whose newest kernel is tried, and the tests that run under it.
 KERNELS = {
@@ -64,12 +80,24 @@ def install() -> None:
 
 def script(arguments: list[str]) -> str:
     """The shell script that runs pytest in the machine."""
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no", "--tb=short", "--timeout=600"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "at_once",
+        "-q",
+        "--color=no",
+        "--tb=short",
+        "--timeout=600",
+    ]
     return "\n".join(
         (
             (HERE / "start.sh").read_text(),
             f"cd {shlex.quote(str(ROOT))}",
-            "export OXIDIVERT_EMULATED=1 PYTHONDONTWRITEBYTECODE=1",
+            f"export OXIDIVERT_EMULATED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH={shlex.quote(str(HERE))}",
             shlex.join([*command, *arguments]),
             "finish $?",
             "",

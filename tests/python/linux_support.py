@@ -38,6 +38,8 @@ DIVERT = od.Flag(0)
 EMULATED = bool(os.environ.get("OXIDIVERT_EMULATED"))
 #: How long a test may take, in seconds.
 LIMIT = 600.0 if EMULATED else 120.0
+#: How long packets and events wait in handles there, in milliseconds.
+PATIENCE = 16_000
 
 
 def missing() -> str | None:
@@ -75,13 +77,12 @@ def in_namespace(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def patient(open_: Callable[..., od.Handle]) -> Callable[..., od.Handle]:
-    """What opens handles whose events wait for the longest time: a program that a test starts needs seconds here."""
+    """What opens handles that keep what waits for the longest time: a program that a test starts needs seconds here."""
 
     @functools.wraps(open_)
     def run(*arguments: object, **options: object) -> od.Handle:
         handle = open_(*arguments, **options)
-        if options.get("layer") in (od.Layer.FLOW, od.Layer.SOCKET):
-            handle.queue_time = 16_000
+        handle.queue_time = PATIENCE
         return handle
 
     return run

@@ -228,7 +228,7 @@ def test_a_tcp_packet_tells_its_process_from_either_side() -> None:
             assert client.recv(10) == b"hello"
             client.sendall(b"x")
             server.communicate(timeout=5)
-        assert seen == [(False, os.getpid()), (True, os.getpid())]
+        assert seen == [(False, os.getpid()), (True, os.getpid())], seen
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
