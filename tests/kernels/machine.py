@@ -69,7 +69,7 @@ def lines(kernel: Kernel, folder: Path, script: str, limit: int) -> Iterator[str
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = memory_files(kernel, folder / "files", script)
-    command = ["timeout", str(limit), *emulator(kernel, files, folder / "console.log")]
+    command = ["timeout", str(limit), "nice", "-n", "5", *emulator(kernel, files, folder / "console.log")]
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace"
     ) as machine:

@@ -88,7 +88,7 @@ def script(arguments: list[str]) -> str:
         "no:cacheprovider",
         "-p",
         "at_once",
-        "-q",
+        "-v",
         "--color=no",
         "--tb=short",
         "--timeout=600",

@@ -119,9 +119,17 @@ def forked(path: str, name: str, arguments: str) -> tuple[int | None, str]:
         return process.exitcode, output.read()
 
 
-def ip(command: str) -> None:
-    """Run `ip` with these arguments."""
-    subprocess.run(["ip", *command.split()], check=True, capture_output=True, text=True)
+def ip(command: str) -> str:
+    """Run `ip` with these arguments; what it wrote."""
+    return subprocess.run(["ip", *command.split()], check=True, capture_output=True, text=True).stdout
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait until something holds; it must within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 class Peer:
@@ -165,11 +173,8 @@ def peer(mtu: int = 1500) -> Iterator[Peer]:
     """Another host for the time of the block."""
     holder = subprocess.Popen(["unshare", "-n", "sleep", "300"])
     try:
-        deadline = time.monotonic() + 5
         own = os.readlink("/proc/self/ns/net")
-        while os.readlink(f"/proc/{holder.pid}/ns/net") == own:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+        wait_until(lambda: os.readlink(f"/proc/{holder.pid}/ns/net") != own)
         other = Peer(holder)
         ip(f"link add inner mtu {mtu} type veth peer name outer mtu {mtu} netns {holder.pid}")
         for side in ("all", "default"):
@@ -182,23 +187,26 @@ def peer(mtu: int = 1500) -> Iterator[Peer]:
         other.run("ip", "addr", "add", "fd09::2/64", "dev", "outer", "nodad")
         for device in ("outer", "lo"):
             other.run("ip", "link", "set", device, "up")
-        deadline = time.monotonic() + 10
-        while (
-            "NO-CARRIER"
-            in subprocess.run(["ip", "link", "show", "inner"], capture_output=True, text=True, check=True).stdout
-        ):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(lambda: "NO-CARRIER" not in ip("link show inner"))
         yield other
     finally:
         holder.kill()
         holder.wait()
 
 
+def family_of(address: str) -> socket.AddressFamily:
+    """The family of an address."""
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def tcp_listener(address: str = "127.0.0.1", port: int = 0) -> socket.socket:
+    """A TCP socket that listens."""
+    return socket.create_server((address, port), family=family_of(address))
+
+
 def udp_socket(address: str = "127.0.0.1", port: int = 0) -> socket.socket:
     """A bound UDP socket that waits two seconds at most."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_DGRAM)
+    bound = socket.socket(family_of(address), socket.SOCK_DGRAM)
     bound.bind((address, port))
     bound.settimeout(2)
     return bound
@@ -209,6 +217,17 @@ def port_of(bound: socket.socket) -> int:
     port = bound.getsockname()[1]
     assert isinstance(port, int)
     return port
+
+
+def nothing_comes(bound: socket.socket, seconds: float = 0.1) -> bool:
+    """Whether a socket stays silent."""
+    bound.settimeout(seconds)
+    try:
+        bound.recv(65535)
+    except TimeoutError:
+        bound.settimeout(2)
+        return True
+    return False
 
 
 class Line:

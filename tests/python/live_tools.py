@@ -9,11 +9,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from linux_support import Peer, tables
+from linux_support import Peer, tables, wait_until
 
 #: How curl ends when its connection is refused.
 CURL_REFUSED = 7
@@ -21,15 +21,14 @@ CURL_REFUSED = 7
 
 def has_opened(pid: int, handles: int) -> None:
     """Wait until a process has opened so many handles: each has a thread, once it is told of what happens."""
-    deadline = time.monotonic() + 20
     # Names of threads end after 15 bytes.
     names = {name[:15] for name in ("oxidivert-keeper", "oxidivert-events")}
-    opened = 0
-    while opened < handles:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+
+    def are_opened() -> bool:
         threads = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/comm")]
-        opened = sum(thread.rstrip("\n") in names for thread in threads)
+        return sum(thread.rstrip("\n") in names for thread in threads) >= handles
+
+    wait_until(are_opened)
 
 
 class Tool:
@@ -45,13 +44,17 @@ class Tool:
         self.out = tempfile.TemporaryFile("w+")  # noqa: SIM115 # read at the tool's end
         self.err = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(command, stdout=self.out, stderr=self.err, preexec_fn=take_signals)
-        deadline = time.monotonic() + 20
-        # Its queue is bound once it has opened its handle.
-        while wait and tables() == before:
-            assert self.process.poll() is None, self.text(self.err)
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        if wait:
+            # Its queue is bound once it has opened its handle.
+            self._wait_until(lambda: tables() != before)
         time.sleep(0.2)
+
+    def _wait_until(self, holds: Callable[[], bool]) -> None:
+        def holds_while_it_runs() -> bool:
+            assert self.process.poll() is None, self.text(self.err)
+            return holds()
+
+        wait_until(holds_while_it_runs)
 
     def ready(self, handles: int = 1) -> None:
         """Wait until it has opened so many handles."""
@@ -59,12 +62,8 @@ class Tool:
 
     def shows(self, lines: int) -> None:
         """Wait until it has written so many lines."""
-        deadline = time.monotonic() + 20
         # Its place in the file is the tool's own.
-        while os.pread(self.out.fileno(), 1 << 20, 0).count(b"\n") < lines:
-            assert self.process.poll() is None, self.text(self.err)
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        self._wait_until(lambda: os.pread(self.out.fileno(), 1 << 20, 0).count(b"\n") >= lines)
 
     @staticmethod
     def text(file: object) -> str:
@@ -112,12 +111,13 @@ def nginx(other: Peer) -> Iterator[Path]:
         """
     )
     server = other.start("nginx", "-c", f"{folder}/nginx.conf", "-p", str(folder))
+
+    def answers() -> bool:
+        assert server.poll() is None, server.communicate()
+        return curl("http://10.9.0.2/").returncode == 0
+
     try:
-        deadline = time.monotonic() + 10
-        while curl("http://10.9.0.2/").returncode:
-            assert server.poll() is None, server.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(answers)
         yield pages
     finally:
         server.terminate()

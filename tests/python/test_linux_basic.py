@@ -9,29 +9,13 @@ import time
 
 import oxidivert as od
 import pytest
-from linux_support import in_namespace, peer, port_of, running, tables, udp_socket
-
-
-def sender(address: str = "127.0.0.1") -> socket.socket:
-    """A UDP socket to send with."""
-    return udp_socket(address)
-
-
-def nothing_comes(bound: socket.socket, seconds: float = 0.1) -> bool:
-    """Whether a socket stays silent."""
-    bound.settimeout(seconds)
-    try:
-        bound.recv(65535)
-    except TimeoutError:
-        bound.settimeout(2)
-        return True
-    return False
+from linux_support import in_namespace, nothing_comes, peer, port_of, running, tables, tcp_listener, udp_socket
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 @in_namespace
 def test_udp_is_received_sent_on_edited_and_dropped(address: str) -> None:
-    bound, out = udp_socket(address), sender(address)
+    bound, out = udp_socket(address), udp_socket(address)
     port = port_of(bound)
     with od.open(f"udp.DstPort == {port}", backend="nfqueue") as handle:
         assert handle.backend == "nfqueue"
@@ -75,7 +59,7 @@ def test_udp_is_received_sent_on_edited_and_dropped(address: str) -> None:
 
 @in_namespace
 def test_what_nobody_received_goes_on_when_the_handle_closes() -> None:
-    bound, out = udp_socket(), sender()
+    bound, out = udp_socket(), udp_socket()
     with od.open(f"udp.DstPort == {port_of(bound)}", backend="nfqueue") as handle:
         for number in range(5):
             out.sendto(b"%d" % number, bound.getsockname())
@@ -89,8 +73,7 @@ def test_what_nobody_received_goes_on_when_the_handle_closes() -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 @in_namespace
 def test_run_edits_a_tcp_connection(address: str) -> None:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    listener = socket.create_server((address, 0), family=family)
+    listener = tcp_listener(address)
     port = listener.getsockname()[1]
 
     def edit(packet: od.Packet) -> None:
@@ -135,7 +118,7 @@ def test_ping_goes_both_ways_through_a_handle(version: int) -> None:
 
 @in_namespace
 def test_priorities_order_handles_and_decide_who_sees_what_is_sent() -> None:
-    bound, out = udp_socket(), sender()
+    bound, out = udp_socket(), udp_socket()
     text = f"udp.DstPort == {port_of(bound)}"
     with (
         od.open(text, priority=-10, backend="nfqueue") as low,
@@ -163,7 +146,7 @@ def test_priorities_order_handles_and_decide_who_sees_what_is_sent() -> None:
 # Rows 19, 20.
 @in_namespace
 def test_of_equal_priorities_the_later_one_comes_first() -> None:
-    bound, out = udp_socket(), sender()
+    bound, out = udp_socket(), udp_socket()
     text = f"udp.DstPort == {port_of(bound)}"
     with od.open(text, backend="nfqueue") as first, od.open(text, backend="nfqueue") as second:
         out.sendto(b"x", bound.getsockname())

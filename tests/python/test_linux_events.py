@@ -9,7 +9,7 @@ import sys
 
 import oxidivert as od
 import pytest
-from linux_support import in_namespace, kernel, peer, port_of, running, udp_socket
+from linux_support import family_of, in_namespace, kernel, peer, port_of, running, tcp_listener, udp_socket
 
 LOOK = od.Flag.SNIFF | od.Flag.RECV_ONLY
 
@@ -28,9 +28,8 @@ def take(handle: od.Handle, count: int) -> list[od.SocketEvent]:
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 @in_namespace
 def test_a_tcp_connection_is_told_with_its_process(address: str) -> None:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with od.open("tcp", layer=od.Layer.SOCKET, flags=LOOK, backend="nfqueue") as handle:
-        listener = socket.create_server((address, 0), family=family)
+        listener = tcp_listener(address)
         port = listener.getsockname()[1]
         code = (
             f"import socket\nclient = socket.create_connection(({address!r}, {port}))\n"
@@ -68,7 +67,7 @@ def test_a_tcp_connection_is_told_with_its_process(address: str) -> None:
 @in_namespace
 def test_flows_begin_and_end_with_their_process() -> None:
     with od.open("true", layer=od.Layer.FLOW, flags=LOOK, backend="nfqueue") as handle:
-        listener = socket.create_server(("127.0.0.1", 0))
+        listener = tcp_listener()
         client = socket.create_connection(listener.getsockname())
         server, _ = listener.accept()
         began = take(handle, 2)
@@ -100,13 +99,12 @@ def test_flows_begin_and_end_with_their_process() -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 @in_namespace
 def test_flows_of_connected_sockets_begin_with_their_first_datagram(address: str) -> None:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     bound = udp_socket(address)
     with od.open("true", layer=od.Layer.FLOW, flags=LOOK, backend="nfqueue") as handle:
         if kernel() < (6, 15):
             # Of sockets that are older than the handle those kernels tell calls only.
             bound = udp_socket(address)
-        out = socket.socket(family, socket.SOCK_DGRAM)
+        out = socket.socket(family_of(address), socket.SOCK_DGRAM)
         out.connect((address, port_of(bound)))
         assert handle.recv(0.1) is None
         for _ in range(3):
@@ -234,8 +232,7 @@ def test_a_tcp_packet_tells_its_process_from_either_side() -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 @in_namespace
 def test_binds_and_connects_that_match_are_refused(address: str) -> None:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    listener = socket.create_server((address, 0), family=family)
+    listener = tcp_listener(address)
     port = listener.getsockname()[1]
     connects = f"event == CONNECT and remotePort == {port} and remoteAddr == {address}"
     text = f"({connects}) or (event == BIND and localPort == 7001)"
@@ -244,7 +241,7 @@ def test_binds_and_connects_that_match_are_refused(address: str) -> None:
             socket.create_connection((address, port))
         with pytest.raises(PermissionError):
             udp_socket(address, 7001)
-        free = socket.create_server((address, 7002), family=family)
+        free = tcp_listener(address, 7002)
         allowed = socket.create_connection((address, 7002))
         connect, bind = take(handle, 2)
         assert (connect.event, connect.process_id, connect.remote_port) == (od.Event.SOCKET_CONNECT, os.getpid(), port)
@@ -273,7 +270,7 @@ def test_a_refusal_meets_only_this_network_namespace() -> None:
 
 @in_namespace
 def test_a_refusal_by_process_meets_only_that_process() -> None:
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = tcp_listener()
     port = listener.getsockname()[1]
     code = f"import socket\nsocket.create_connection(('127.0.0.1', {port}))\n"
     text = f"tcp and event == CONNECT and processId == {os.getpid()}"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import oxidivert as od
 import pytest
-from linux_support import in_namespace, running
+from linux_support import in_namespace, running, tcp_listener
 
 ADDRESSES = ["127.0.0.1", "::1"]
 SIZE = 24 << 20
@@ -34,8 +34,7 @@ class Bulk:
     """A TCP connection within this host, by which one side sends many bytes, and all that has arrived of them."""
 
     def __init__(self, address: str, size: int = SIZE) -> None:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self.listener = socket.create_server((address, 0), family=family)
+        self.listener = tcp_listener(address)
         self.port = int(self.listener.getsockname()[1])
         self.data = random.Random(size).randbytes(size)
         self.arrived = bytearray()

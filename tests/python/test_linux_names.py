@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import oxidivert as od
 import pytest
-from linux_support import in_namespace, port_of
+from linux_support import in_namespace, port_of, tcp_listener
 
 LOOK = od.Flag.SNIFF | od.Flag.RECV_ONLY
 #: The flag of unshare(2) for mounts.
@@ -90,7 +89,7 @@ def named(one: od.FlowEvent | od.SocketEvent | od.Packet | None) -> tuple[int, s
 @in_namespace
 def test_a_program_that_nobody_could_look_up_is_named_by_its_event(kind: str) -> None:
     hide_processes()
-    server = socket.create_server(("127.0.0.1", 0))
+    server = tcp_listener()
     with opened(kind, port_of(server)) as handle, shell("short-lived") as program:
         cover()
         program.tell(f"echo x > /dev/tcp/127.0.0.1/{port_of(server)}")
@@ -102,7 +101,7 @@ def test_a_program_that_nobody_could_look_up_is_named_by_its_event(kind: str) ->
 @pytest.mark.parametrize("kind", ["flows", "sockets", "packets"])
 @in_namespace
 def test_a_program_that_has_ended_since_keeps_name_and_path(kind: str) -> None:
-    server = socket.create_server(("127.0.0.1", 0))
+    server = tcp_listener()
     with opened(kind, port_of(server)) as handle, shell("a-program-of-twenty5") as program:
         # Its file goes first, which is no part of its name.
         os.unlink(program.path)
@@ -116,7 +115,7 @@ def test_a_program_that_has_ended_since_keeps_name_and_path(kind: str) -> None:
 @in_namespace
 def test_a_process_that_runs_another_program_is_named_anew() -> None:
     hide_processes()
-    server = socket.create_server(("127.0.0.1", 0))
+    server = tcp_listener()
     with ExitStack() as stack:
         handle = stack.enter_context(opened("sockets", port_of(server)))
         program = stack.enter_context(shell("first-program"))

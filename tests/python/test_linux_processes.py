@@ -11,7 +11,7 @@ import time
 
 import oxidivert as od
 import pytest
-from linux_support import Peer, in_namespace, peer, port_of, received, udp_socket
+from linux_support import Peer, in_namespace, peer, port_of, received, tcp_listener, udp_socket
 
 SNIFF = od.Flag.SNIFF
 
@@ -68,7 +68,7 @@ def test_a_program_that_is_gone_is_known(address: str, way: str) -> None:
 
 @in_namespace
 def test_both_ends_within_this_host_are_told_apart() -> None:
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = tcp_listener()
     port = port_of(listener)
     with tracking(f"tcp.SrcPort == {port} or tcp.DstPort == {port}") as handle:
         client = ran(f"s = socket.create_connection(('127.0.0.1', {port}))\ns.sendall(b'x')")

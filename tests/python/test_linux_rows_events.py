@@ -10,7 +10,7 @@ import sys
 
 import oxidivert as od
 import pytest
-from linux_support import code_of, in_namespace, port_of, udp_socket
+from linux_support import code_of, in_namespace, port_of, tcp_listener, udp_socket
 from oxidivert import helpers
 
 LOOK = od.Flag.SNIFF | od.Flag.RECV_ONLY
@@ -44,8 +44,7 @@ class Connection:
     """A TCP connection within this host, with its listener."""
 
     def __init__(self, address: str = "127.0.0.1") -> None:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self.listener = socket.create_server((address, 0), family=family)
+        self.listener = tcp_listener(address)
         self.port = port_of(self.listener)
         self.client = socket.create_connection((address, self.port))
         self.server, _ = self.listener.accept()
@@ -94,7 +93,7 @@ def test_live_the_end_of_a_flow_tells_what_its_beginning_told() -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 @in_namespace
 def test_live_an_operation_that_matches_is_refused_and_told_but_a_close_never_refused(address: str) -> None:
-    listener = socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
+    listener = tcp_listener(address)
     text = f"remotePort == {port_of(listener)} and (event == CONNECT or event == CLOSE)"
     with sockets(text, od.Flag.RECV_ONLY) as handle:
         with pytest.raises(PermissionError):
@@ -108,7 +107,7 @@ def test_live_an_operation_that_matches_is_refused_and_told_but_a_close_never_re
 @in_namespace
 def test_live_a_dropping_handle_refuses_operations_and_tells_nothing() -> None:
     text = "(event == CONNECT or event == BIND) and protocol == 6"
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = tcp_listener()
     with sockets(text, od.Flag.DROP | od.Flag.RECV_ONLY) as handle:
         with pytest.raises(PermissionError):
             socket.create_connection(("127.0.0.1", port_of(listener)))

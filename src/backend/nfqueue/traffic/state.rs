@@ -146,8 +146,13 @@ impl State {
     }
 
     /// Takes what the kernel has, directly to the program's batch while nothing older waits, else to the backlog.
-    pub(crate) fn take(&mut self, source: Source<'_>, mut direct: Option<(&mut Batch, usize)>, now: i64) -> Result<()> {
+    pub(crate) fn take(&mut self, source: Source<'_>, direct: Option<(&mut Batch, usize)>, now: i64) -> Result<()> {
         let Source { queue, log, copies, .. } = source;
+        // From wherever they come, the batch gets no more packets than are asked for.
+        let mut direct = direct.map(|(batch, limit)| {
+            let end = batch.len() + limit;
+            (batch, end)
+        });
         if let Some(copies) = copies {
             self.take_copies(queue, copies, direct.as_mut(), now);
         }
@@ -175,20 +180,16 @@ impl State {
     }
 
     /// Takes copies: all that are there, or as many as the program's batch takes.
-    fn take_copies(&mut self, queue: &Queue, copies: &Copies, direct: Option<&mut (&mut Batch, usize)>, now: i64) {
+    fn take_copies(&mut self, queue: &Queue, copies: &Copies, mut direct: Option<&mut (&mut Batch, usize)>, now: i64) {
         let is_due = self.is_due(direct.is_none(), now);
-        let mut direct = direct.map(|(batch, limit)| {
-            let end = batch.len() + *limit;
-            (&mut **batch, end)
-        });
         let fits = |state: &Self, direct: Option<&(&mut Batch, usize)>| {
             is_due || state.backlog.is_empty() && direct.is_some_and(|(batch, end)| batch.len() < *end)
         };
-        let mut takes_more = fits(self, direct.as_ref());
+        let mut takes_more = fits(self, direct.as_deref());
         if takes_more {
             copies.visit(|copy| {
-                self.meet(queue, copy, direct.as_mut().map(|(batch, end)| (&mut **batch, *end)), now);
-                takes_more = fits(self, direct.as_ref());
+                self.meet(queue, copy, direct.as_deref_mut().map(|(batch, end)| (&mut **batch, *end)), now);
+                takes_more = fits(self, direct.as_deref());
                 takes_more
             });
         }
@@ -240,19 +241,15 @@ impl State {
         &mut self,
         queue: &Queue,
         socket: &Descriptor,
-        direct: Option<&mut (&mut Batch, usize)>,
+        mut direct: Option<&mut (&mut Batch, usize)>,
         now: i64,
         visit: &mut Visit<'_>,
     ) -> Result<()> {
         let is_due = self.is_due(direct.is_none(), now);
-        let mut direct = direct.map(|(batch, limit)| {
-            let end = batch.len() + *limit;
-            (&mut **batch, end)
-        });
         let mut inbox = std::mem::replace(&mut self.inbox, Inbox::new(0, 1));
         let mut outcome = Ok(());
         for _ in 0..CALLS_MAX {
-            let room = direct.as_ref().map_or(0, |(batch, end)| end.saturating_sub(batch.len()));
+            let room = direct.as_deref().map_or(0, |(batch, end)| end.saturating_sub(batch.len()));
             let fits = if self.backlog.is_empty() { room } else { 0 };
             if fits == 0 && !is_due {
                 break;
@@ -267,7 +264,7 @@ impl State {
             };
             for index in 0..count {
                 for message in Messages::new(inbox.message(index)) {
-                    let direct = direct.as_mut().map(|(batch, end)| (&mut **batch, *end));
+                    let direct = direct.as_deref_mut().map(|(batch, end)| (&mut **batch, *end));
                     visit(self, &message, direct);
                 }
             }
