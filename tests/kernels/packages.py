@@ -9,7 +9,7 @@ MIRROR = "http://deb.debian.org/debian"
 KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 #: The package that stands for a release's newest kernel, and what of its dependencies is the kernel.
 NEWEST = "linux-image-amd64"
-PARTS = ("linux-image-", "linux-modules-")
+PARTS = ("linux-base-", "linux-binary-", "linux-image-", "linux-modules-")
 #: How a packed kernel may begin, and what unpacks it.
 PACKED = (
     (b"\xfd7zXZ\x00", ["xz", "--decompress", "--stdout", "--single-stream"]),
@@ -86,7 +86,9 @@ class Kernel:
                 output("dpkg-deb", "--extract", str(package), str(root))
             kernel = cls(root)
             output("depmod", "-b", str(kernel.base), kernel.version)
-            kernel.image.write_bytes(unpacked(next((root / "boot").glob("vmlinuz-*")).read_bytes()))
+            # The newest packages have the image beside its modules.
+            images = [*(root / "boot").glob("vmlinuz-*"), *kernel.modules.glob("*/vmlinuz")]
+            kernel.image.write_bytes(unpacked(images[0].read_bytes()))
             done.touch()
         return cls(root)
 

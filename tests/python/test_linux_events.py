@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import subprocess
@@ -226,7 +227,9 @@ def test_a_tcp_packet_tells_its_process_from_either_side() -> None:
             assert client.recv(10) == b"hello"
             client.sendall(b"x")
             server.communicate(timeout=5)
-        assert seen == [(False, os.getpid()), (True, os.getpid())], seen
+        # TCP sends again what has waited for long.
+        once = [one for one, _ in itertools.groupby(seen)]
+        assert once == [(False, os.getpid()), (True, os.getpid())], seen
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
