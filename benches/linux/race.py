@@ -3,11 +3,13 @@
     python benches/linux/race.py [ROUNDS] [SECONDS]
 
 Needs root, gcc, iptables and unshare, and for one of the peers the package NetfilterQueue. Runs in a network namespace
-of its own. Each program at the queue is measured twice:
+of its own. Each program at the queue is measured in three ways:
 
 - with bursts that gathered while it was stopped, so that nothing but the program sets the pace;
 - in a flood, whose sender has the kernel do much of the work and shares the processors with the program: where there
-  are two, the sender reaches its end first, and the programs come out closer to each other than they are.
+  are two, the sender reaches its end first, and the programs come out closer to each other than they are;
+- in turns: the sender sends eight packets, and eight more when all of them have arrived, as the other ends of connections
+  do. Whoever lets packets gather, for the flood's sake, must not do so here.
 
 Prints the packets per second that arrived, the median of the rounds, and ratios, which are medians of the rounds' own:
 what slows a round down slows all of it. What a packet cost in processor time, of the program in bursts and of the
@@ -31,6 +33,8 @@ from rounds import enter_namespace, measured, ratio
 
 PORT = 7000
 QUEUE = 9
+#: Packets of a turn.
+TURN = 8
 HERE = Path(__file__).parent
 
 NETFILTERQUEUE = (
@@ -120,8 +124,16 @@ def bursts(sender: str, seconds: str, peer: list[str], rule: bool, name: str) ->
     with at_queue(peer, rule) as process:
         assert process
         before = spent(process)
-        packets, arrived, time, _ = sent(sender, seconds, str(process))
+        packets, arrived, time, _ = sent(sender, seconds, "bursts", str(process))
         COSTS.setdefault(name, []).append((spent(process) - before) / packets)
+    ARRIVED.append(arrived / packets)
+    return arrived / time
+
+
+def turns(sender: str, seconds: str, peer: list[str], rule: bool) -> float:
+    """Packets per second that arrive while each eight of them wait for those before."""
+    with at_queue(peer, rule):
+        packets, arrived, time, _ = sent(sender, seconds, "turns", str(TURN))
     ARRIVED.append(arrived / packets)
     return arrived / time
 
@@ -176,11 +188,15 @@ def report(title: str, found: dict[str, list[float]], suffix: str, whose: str) -
 
 def main(rounds: int = 9, seconds: str = "0.5") -> None:
     """Run the race."""
-    burst = ", bursts"
+    burst, turn = ", bursts", ", turns"
     with tempfile.TemporaryDirectory() as folder:
         loop, sender = compiled("loop", folder), compiled("sender", folder)
         runs: dict[str, Callable[[], float]] = {
             name + burst: partial(bursts, sender, seconds, command, rule, name + burst)
+            for name, (command, rule) in programs(loop).items()
+        }
+        runs |= {
+            name + turn: partial(turns, sender, seconds, command, rule)
             for name, (command, rule) in programs(loop).items()
         }
         runs |= {"no queue": partial(flood, sender, seconds, None, False, "no queue")}
@@ -188,9 +204,9 @@ def main(rounds: int = 9, seconds: str = "0.5") -> None:
         runs |= {"ours, SNIFF": partial(observed, sender, seconds, "")}
         runs |= {"SNIFF by the log": partial(observed, sender, seconds, "log")}
         found = measured(runs, rounds)
-    gathered = {name: figures for name, figures in found.items() if name.endswith(burst)}
-    report("bursts that gathered", gathered, burst, "its CPU")
-    report("flood", {name: found[name] for name in found if name not in gathered}, "", "sender's CPU")
+    for title, suffix, whose in (("bursts that gathered", burst, "its CPU"), (f"turns of {TURN}", turn, "")):
+        report(title, {name: found[name] for name in found if name.endswith(suffix)}, suffix, whose)
+    report("flood", {name: found[name] for name in found if not name.endswith((burst, turn))}, "", "sender's CPU")
     print(f"\nof what was sent {min(ARRIVED):.1%} arrived in the worst run with a program at the queue")
     for way, shares_copied in COPIED.items():
         copied = statistics.median(shares_copied)

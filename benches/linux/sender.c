@@ -1,9 +1,10 @@
 /* Sends 64-byte UDP packets to 127.0.0.1 for a time, and counts those that arrive.
  *
- *   sender PORT SECONDS         as fast as they go
- *   sender PORT SECONDS PID     in bursts: a burst gathers while the process is stopped, then the process goes on, and only the
- *                               time counts from there until all packets have arrived or none comes any more. So it is the
- *                               process that is measured, also where sender and process share two processors
+ *   sender PORT SECONDS             as fast as they go
+ *   sender PORT SECONDS turns N     N at once, and N more when all of them have arrived
+ *   sender PORT SECONDS bursts PID  in bursts: a burst gathers while the process is stopped, then the process goes on, and only
+ *                                   the time counts from there until all packets have arrived or none comes any more. So it is
+ *                                   the process that is measured, also where sender and process share two processors
  *
  *   prints: packets sent, packets received, seconds
  */
@@ -51,9 +52,9 @@ static int prepare(int port)
     return bind(in, (struct sockaddr *)&address, sizeof address) || connect(out, (struct sockaddr *)&address, sizeof address);
 }
 
-static int send_some(void)
+static int send_some(int count)
 {
-    int number = sendmmsg(out, sent, AT_ONCE, 0);
+    int number = sendmmsg(out, sent, count < AT_ONCE ? count : AT_ONCE, 0);
     return number > 0 ? number : 0;
 }
 
@@ -65,12 +66,16 @@ static int take_all(void)
     return taken;
 }
 
-static void flood(double seconds)
+/* With `turn`, so many packets are under way at most. */
+static void flood(double seconds, long long turn)
 {
     long long packets = 0, arrived = 0;
     double start = now(), end;
     while ((end = now()) - start < seconds) {
-        packets += send_some();
+        if (!turn)
+            packets += send_some(AT_ONCE);
+        else if (packets == arrived)
+            packets += send_some(turn);
         arrived += take_all();
     }
     /* What is still on its way. */
@@ -96,7 +101,7 @@ static void burst(double seconds, pid_t process)
         kill(process, SIGSTOP);
         nanosleep(&REST, NULL);
         for (int number = 0; number < BURST;)
-            number += send_some();
+            number += send_some(BURST - number);
         packets += BURST;
         start = last = now();
         kill(process, SIGCONT);
@@ -119,9 +124,9 @@ int main(int count, char **arguments)
         perror("sender");
         return 1;
     }
-    if (count > 3)
-        burst(atof(arguments[2]), atoi(arguments[3]));
+    if (count > 4 && !strcmp(arguments[3], "bursts"))
+        burst(atof(arguments[2]), atoi(arguments[4]));
     else
-        flood(atof(arguments[2]));
+        flood(atof(arguments[2]), count > 4 ? atoll(arguments[4]) : 0);
     return 0;
 }

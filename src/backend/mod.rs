@@ -124,9 +124,9 @@ pub trait Backend: Send + Sync {
         Process::from_id(id)
     }
 
-    /// A descriptor that can be read while packets wait, of a system that has such.
-    fn descriptor(&self) -> Option<i32> {
-        None
+    /// A descriptor that can be read while packets wait, of a system that has such. It is made when it is first asked for.
+    fn descriptor(&self) -> Result<Option<i32>, Error> {
+        Ok(None)
     }
 
     /// What was counted so far.

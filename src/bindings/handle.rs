@@ -393,7 +393,7 @@ impl PyHandle {
     /// A descriptor that can be read while packets wait, for `select` and its kind; it belongs to the handle. DivertError 50 where
     /// the backend has none.
     fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
-        self.core.backend().descriptor().ok_or_else(|| {
+        self.core.backend().descriptor().or_raise(py)?.ok_or_else(|| {
             refuse(py, ErrorCode::NotSupported, format!("the backend {} has no descriptors", self.backend()))
         })
     }

@@ -332,7 +332,7 @@ pub(crate) fn namespace_cookie() -> Result<u64> {
 const NAMESPACE_COOKIE: i32 = 71;
 
 /// Makes a descriptor that can be read while any of these can.
-pub(crate) fn gather(descriptors: &[&Descriptor]) -> Result<Descriptor> {
+pub(crate) fn gather<'a>(descriptors: impl Iterator<Item = &'a Descriptor>) -> Result<Descriptor> {
     // SAFETY: the argument is a number.
     let gathered = own(i64::from(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }))?;
     for fd in descriptors {

@@ -132,8 +132,8 @@ impl Backend for Handle {
         names.map_or_else(|| owner::described(id), |names| names.process(id))
     }
 
-    fn descriptor(&self) -> Option<i32> {
-        Some(self.shared.gathered.raw()).filter(|fd| *fd >= 0)
+    fn descriptor(&self) -> Result<Option<i32>, Error> {
+        self.shared.descriptor().map(Some)
     }
 
     fn statistics(&self) -> Statistics {

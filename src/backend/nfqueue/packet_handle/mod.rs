@@ -5,6 +5,7 @@
 mod guard;
 mod handle;
 mod keeper;
+mod receive;
 mod shared;
 mod waiters;
 

@@ -15,14 +15,14 @@ use super::super::traffic::state::{Source, State};
 use super::guard::Guard;
 use super::waiters::Waiters;
 use crate::address::{Flags, Layer, Parameter, Shutdown};
-use crate::backend::{Error, ErrorCode, OpenOptions, Received, Statistics, Wait, Warning};
-use crate::batch::{Batch, Token};
+use crate::backend::{Error, ErrorCode, OpenOptions, Statistics, Warning};
+use crate::batch::Token;
 use crate::engine::{Clock, TICKS_PER_SECOND, Ticker};
 use crate::filter::Filter;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 /// Packets that programs may hold beyond what the queue's length says, before the kernel drops.
 const HELD_MAX: u32 = 1 << 16;
@@ -40,22 +40,22 @@ pub(super) struct Shared {
     pub(super) queue: Queue,
     pub(super) ruleset: Ruleset,
     layer: Layer,
-    flags: Flags,
+    pub(super) flags: Flags,
     pub(super) ticker: Ticker,
-    waiters: Waiters,
+    pub(super) waiters: Waiters,
     /// Can be read while packets wait in the backlog.
-    ready: Descriptor,
-    /// Can be read while there is something to be received.
-    pub(super) gathered: Descriptor,
+    pub(super) ready: Descriptor,
+    /// Can be read while there is something to be received. Only for who asks: each packet costs its sender more with it.
+    pub(super) gathered: OnceLock<Descriptor>,
     /// Where nftables announces its changes.
     changes: Descriptor,
     /// Can be read once the handle closes.
     pub(super) ended: Descriptor,
     state: Mutex<State>,
     /// Where copies come from, of a handle that only looks on.
-    log: Option<Log>,
+    pub(super) log: Option<Log>,
     /// Where they come from if the kernel's programs make them.
-    copies: Option<Copies>,
+    pub(super) copies: Option<Copies>,
     /// Packets that the program let go and that the kernel still keeps.
     released: Mutex<Vec<Token>>,
     is_eager: AtomicBool,
@@ -105,9 +105,6 @@ impl Shared {
         let (woken, ready, ended) = (counter(true)?, counter(false)?, counter(false)?);
         // Without the rights for programs, or the memory, copies come by the log.
         let copies = if is_copying { Copies::open().ok() } else { None };
-        let source = log.as_ref().map_or(&queue.socket, |log| &log.socket);
-        let sources: Vec<_> = copies.iter().map(|copies| &*copies.descriptor).chain([source, &ready]).collect();
-        let gathered = sys::gather(&sources).map_err(|error| fault("gathering descriptors", error))?;
         let state = Mutex::new(State::new(options, &queue));
         let (mode_at_first, mut questions) = plan(&options.filter, layer, flags, copies.as_ref());
         // Last, since packets are taken from here on.
@@ -123,7 +120,7 @@ impl Shared {
             ticker,
             waiters: Waiters::new(woken),
             ready,
-            gathered,
+            gathered: OnceLock::new(),
             changes,
             ended,
             state,
@@ -150,11 +147,11 @@ impl Shared {
     /// The state, which knows of all changes of nftables that concern packets that wait.
     pub(super) fn state_in_place(&self) -> Guard<'_> {
         let mut state = self.state();
-        let mut buffer = [0; 8192];
         while !state.is_closed
-            && let Ok(len) = sys::receive(&self.changes, &mut buffer, false)
+            && let Ok(len) = sys::receive(&self.changes, &mut state.announcement, false)
         {
-            state.has_lost_places |= self.ruleset.moves_waiting(buffer.get(..len).unwrap_or_default());
+            let moves = self.ruleset.moves_waiting(state.announcement.get(..len).unwrap_or_default());
+            state.has_lost_places |= moves;
         }
         if state.has_lost_places && !state.is_closed {
             // A queue that cannot be read is told by what follows.
@@ -254,59 +251,6 @@ impl Shared {
             return Err(Error::new(ErrorCode::InvalidHandle, message));
         }
         Ok(())
-    }
-
-    /// One try to receive; `None` if there is nothing to do but wait.
-    fn attempt(&self, batch: &mut Batch, limit: usize, has_waited: bool) -> Option<Result<Received, Error>> {
-        let mut state = self.state_in_place();
-        if state.is_closed {
-            return Some(Err(if has_waited { Error::closed_meanwhile() } else { Error::closed() }));
-        }
-        if self.flags.has(Flags::SEND_ONLY) {
-            return Some(Err(Error::send_only()));
-        }
-        match state.receive(self.source(), batch, limit.max(1), self.ticker.now()) {
-            Err(error) => Some(Err(fault("reading the kernel's queue", error))),
-            Ok(0) => state.has_ended_receiving.then_some(Ok(Received::Ended)),
-            Ok(_) => Some(Ok(Received::Packets)),
-        }
-    }
-
-    /// Waits for a packet or a wake; whether it was woken.
-    fn wait(&self, time: Option<Duration>) -> Result<bool, Error> {
-        let source = self.log.as_ref().map_or(&self.queue.socket, |log| &log.socket);
-        let outcome = self.waiters.wait(|woken| {
-            let own = [source, woken, &self.ready];
-            let all: Vec<_> = own.into_iter().chain(self.copies.iter().map(|copies| &*copies.descriptor)).collect();
-            let outcome = sys::wait_readable(&all, time);
-            if let Some(copies) = &self.copies {
-                copies.let_gather(woken);
-            }
-            outcome
-        });
-        outcome.map_err(|error| fault("waiting for packets", error))
-    }
-
-    pub(super) fn receive(&self, batch: &mut Batch, limit: usize, wait: Wait) -> Result<Received, Error> {
-        self.verify_own()?;
-        let mut has_waited = false;
-        loop {
-            if let Some(outcome) = self.attempt(batch, limit, has_waited) {
-                return outcome;
-            }
-            let time = match wait {
-                Wait::Poll => return Ok(Received::TimedOut),
-                Wait::Forever => None,
-                Wait::Until(deadline) => match deadline.saturating_duration_since(Instant::now()) {
-                    Duration::ZERO => return Ok(Received::TimedOut),
-                    left => Some(left),
-                },
-            };
-            if self.wait(time)? {
-                return self.attempt(batch, limit, true).unwrap_or(Ok(Received::Woken));
-            }
-            has_waited = true;
-        }
     }
 
     pub(super) fn wake(&self) {

@@ -4,6 +4,7 @@
 //! and [`rules`](super::rules), and on [`sockets`](super::sockets) for the processes that packets belong to.
 mod backlog;
 mod giving;
+mod pace;
 mod refusal;
 mod send;
 pub(super) mod state;

@@ -13,6 +13,7 @@ use super::super::sockets::names::Names;
 use super::super::sockets::owners::Owners;
 use super::super::tables::nft::Hook;
 use super::backlog::Backlog;
+use super::pace::Pace;
 use super::refusal::Refusals;
 use crate::address::{Flags, Layer};
 use crate::batch::{Batch, Origin, PacketRef};
@@ -20,9 +21,12 @@ use crate::engine::{AgeWatch, Bypasses, OpenOptions, Overload, Statistics, TICKS
 use crate::filter::Filter;
 use std::io::Result;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How many messages are taken from the kernel in one call.
 const AT_ONCE: usize = 64;
+/// Bytes of what nftables announces at once.
+const ANNOUNCEMENT_MAX: usize = 8192;
 /// So many calls take what is there at most, so that a flood does not keep the program from its packets.
 const CALLS_MAX: usize = 64;
 /// How long what does not fit the program's batch may stay in the kernel, in ticks: 5 ms.
@@ -63,7 +67,10 @@ pub(crate) struct State {
     pub(super) forwarded_from: u32,
     pub(crate) warnings: Vec<Warning>,
     age_watch: AgeWatch,
+    pace: Pace,
     inbox: Inbox,
+    /// Room for what nftables announces.
+    pub(crate) announcement: Vec<u8>,
     looked: i64,
     pub(crate) has_ended_receiving: bool,
     pub(crate) has_ended_sending: bool,
@@ -94,7 +101,9 @@ impl State {
             forwarded_from: 0,
             warnings,
             age_watch: AgeWatch::default(),
+            pace: Pace::new(),
             inbox: Inbox::new(AT_ONCE, MESSAGE_MAX),
+            announcement: vec![0; ANNOUNCEMENT_MAX],
             looked: 0,
             has_ended_receiving: false,
             has_ended_sending: false,
@@ -142,6 +151,7 @@ impl State {
         }
         let count = batch.len() - before;
         self.statistics.received += count as u64;
+        self.pace.note(count, now);
         Ok(count)
     }
 
@@ -216,6 +226,11 @@ impl State {
         self.note_age(now);
         self.expire(source.queue, now);
         source.queue.flush(&mut self.answers)
+    }
+
+    /// Nothing is there: how long packets are let gather before they are waited for. Copies have a way of their own.
+    pub(crate) fn pause(&mut self, now: i64) -> Option<Duration> {
+        if self.is_copying() { None } else { self.pace.pause(now) }
     }
 
     /// Remembers to warn if the first packet has waited for more than half of the time that it may.
