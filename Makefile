@@ -3,7 +3,7 @@
 #   make demo    an example script over the shipped capture, into build/masked.pcapng
 #   make test    everything that is checked: lint, Rust tests, the built wheel's Python tests
 #   make test-windows  the wheel for Windows and its tests on a Windows Python under Wine; needs what .ci/run installs
-#   make test-kernels  the live tests under other Linux kernels, in emulated machines: an hour each, or with SMOKE=1 some minutes;
+#   make test-kernels  the live tests under other Linux kernels, in emulated machines: hours, or with SMOKE=1 some minutes;
 #                KERNELS names the Debian releases whose kernels are tried (all of tests/kernels/run.py)
 #   make lint    format, clippy, types, stub
 #   make fuzz    the fuzz targets, FUZZ_SECONDS (60) each, and how often each ran; needs rustup, for a nightly compiler
