@@ -10,6 +10,7 @@ processes of tests are forked instead, and may take longer.
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import functools
 import importlib.util
 import itertools
@@ -17,6 +18,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -37,7 +39,7 @@ DIVERT = od.Flag(0)
 #: Whether this machine is emulated, and so ten to thirty times slower than others.
 EMULATED = bool(os.environ.get("OXIDIVERT_EMULATED"))
 #: How long a test may take, in seconds.
-LIMIT = 600.0 if EMULATED else 120.0
+LIMIT = 500.0 if EMULATED else 120.0
 #: How long packets and events wait in handles there, in milliseconds.
 PATIENCE = 16_000
 
@@ -102,6 +104,7 @@ def forked(path: str, name: str, arguments: str) -> tuple[int | None, str]:
         def run() -> None:
             for number in (1, 2):
                 os.dup2(output.fileno(), number)
+            faulthandler.enable(2)
             sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
             # Those of pytest have warnings be errors.
             warnings.resetwarnings()
@@ -112,9 +115,15 @@ def forked(path: str, name: str, arguments: str) -> tuple[int | None, str]:
 
         process = multiprocessing.get_context("fork").Process(target=run)
         process.start()
-        process.join(LIMIT)
-        process.kill()
-        process.join()
+        try:
+            process.join(LIMIT)
+            if process.is_alive():
+                # It tells where it is.
+                os.kill(process.pid or 0, signal.SIGABRT)
+                process.join(10)
+        finally:
+            process.kill()
+            process.join()
         output.seek(0)
         return process.exitcode, output.read()
 
