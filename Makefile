@@ -3,6 +3,8 @@
 #   make demo    an example script over the shipped capture, into build/masked.pcapng
 #   make test    everything that is checked: lint, Rust tests, the built wheel's Python tests
 #   make test-windows  the wheel for Windows and its tests on a Windows Python under Wine; needs what .ci/run installs
+#   make test-kernels  the live tests under other Linux kernels, in emulated machines: hours, or with SMOKE=1 some minutes;
+#                KERNELS names the Debian releases whose kernels are tried (all of tests/kernels/run.py)
 #   make lint    format, clippy, types, stub
 #   make fuzz    the fuzz targets, FUZZ_SECONDS (60) each, and how often each ran; needs rustup, for a nightly compiler
 #   make sanitize  the engine under ThreadSanitizer and loom, the Python tests under AddressSanitizer; needs rustup and gcc
@@ -14,7 +16,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-windows lint lint-rust lint-python fuzz sanitize sanitize-thread sanitize-loom sanitize-address bench bench-linux wheel clean
+.PHONY: demo test test-windows test-kernels lint lint-rust lint-python fuzz sanitize sanitize-thread sanitize-loom sanitize-address bench bench-linux wheel clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -42,6 +44,10 @@ test: lint
 test-windows:
 	.ci/windows lint
 	.ci/windows test
+
+# Installs what it needs of Debian's packages, as .ci/run does; the tests need what that installs.
+test-kernels: $(VENV)/.installed-test
+	$(BIN)/python tests/kernels/run.py $(if $(SMOKE),--smoke) $(KERNELS)
 
 lint: lint-rust lint-python
 

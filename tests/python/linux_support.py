@@ -2,20 +2,30 @@
 
 A test that is marked with `in_namespace` runs in a process of its own, in a network namespace that is made for it and
 has nothing but loopback. Traffic never leaves such namespaces.
+
+Environment: `OXIDIVERT_EMULATED` (not empty) is for emulated machines, which need ten seconds to start Python: the
+processes of tests are forked instead, and may take longer.
 """
 
 from __future__ import annotations
 
+import ctypes
+import faulthandler
 import functools
 import importlib.util
+import itertools
 import json
+import multiprocessing
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,8 +36,12 @@ from oxidivert import build
 
 #: Open flags of a handle that takes packets away.
 DIVERT = od.Flag(0)
+#: Whether this machine is emulated, and so ten to thirty times slower than others.
+EMULATED = bool(os.environ.get("OXIDIVERT_EMULATED"))
 #: How long a test may take, in seconds.
-LIMIT = 120.0
+LIMIT = 500.0 if EMULATED else 120.0
+#: How long packets and events wait in handles there, in milliseconds.
+PATIENCE = 16_000
 
 
 def missing() -> str | None:
@@ -43,6 +57,12 @@ def missing() -> str | None:
     return None if made.returncode == 0 else f"no network namespace can be made: {made.stderr.strip()}"
 
 
+def kernel() -> tuple[int, int]:
+    """The kernel's version: two numbers, which tell what it has."""
+    major, minor = os.uname().release.split(".")[:2]
+    return int(major), int("".join(itertools.takewhile(str.isdigit, minor)))
+
+
 def in_namespace(function: Callable[..., None]) -> Callable[..., None]:
     """Run a test in a process and a network namespace of its own; its arguments go there as JSON."""
 
@@ -51,14 +71,61 @@ def in_namespace(function: Callable[..., None]) -> Callable[..., None]:
         reason = missing()
         if reason:
             pytest.skip(f"on Windows: {reason}" if sys.platform == "win32" else reason)
-        path = sys.modules[function.__module__].__file__
-        command = ["unshare", "-n", sys.executable, "-X", "faulthandler", __file__, str(path), function.__name__]
-        done = subprocess.run(
-            [*command, json.dumps(arguments)], capture_output=True, text=True, timeout=LIMIT, check=False
-        )
-        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        start = forked if EMULATED else started
+        code, output = start(str(sys.modules[function.__module__].__file__), function.__name__, json.dumps(arguments))
+        assert code == 0, output
 
     return run
+
+
+def patient(open_: Callable[..., od.Handle]) -> Callable[..., od.Handle]:
+    """What opens handles that keep what waits for the longest time: a program that a test starts needs seconds here."""
+
+    @functools.wraps(open_)
+    def run(*arguments: object, **options: object) -> od.Handle:
+        handle = open_(*arguments, **options)
+        handle.queue_time = PATIENCE
+        return handle
+
+    return run
+
+
+def started(path: str, name: str, arguments: str) -> tuple[int | None, str]:
+    """Run a test in a Python of its own; how it ended, and what it wrote."""
+    command = ["unshare", "-n", sys.executable, "-X", "faulthandler", __file__, path, name, arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+    return done.returncode, f"{done.stdout}\n{done.stderr}"
+
+
+def forked(path: str, name: str, arguments: str) -> tuple[int | None, str]:
+    """The same in a copy of this process."""
+    with tempfile.TemporaryFile("w+") as output:
+
+        def run() -> None:
+            for number in (1, 2):
+                os.dup2(output.fileno(), number)
+            faulthandler.enable(2)
+            sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+            # Those of pytest have warnings be errors.
+            warnings.resetwarnings()
+            od.open = patient(od.open)
+            # CLONE_NEWNET
+            assert ctypes.CDLL(None).unshare(0x40000000) == 0
+            main(path, name, arguments)
+
+        process = multiprocessing.get_context("fork").Process(target=run)
+        process.start()
+        try:
+            process.join(LIMIT)
+            if process.is_alive():
+                # It tells where it is.
+                os.kill(process.pid or 0, signal.SIGABRT)
+                process.join(10)
+        finally:
+            process.kill()
+            process.join()
+        output.seek(0)
+        return process.exitcode, output.read()
 
 
 def ip(command: str) -> str:
@@ -68,7 +135,7 @@ def ip(command: str) -> str:
 
 def wait_until(holds: Callable[[], bool], seconds: float = 20) -> None:
     """Wait until something holds; it must within so many seconds."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + (10 * seconds if EMULATED else seconds)
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.01)

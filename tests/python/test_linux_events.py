@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import subprocess
@@ -9,7 +10,7 @@ import sys
 
 import oxidivert as od
 import pytest
-from linux_support import family_of, in_namespace, peer, port_of, running, tcp_listener, udp_socket
+from linux_support import family_of, in_namespace, kernel, peer, port_of, running, tcp_listener, udp_socket
 
 LOOK = od.Flag.SNIFF | od.Flag.RECV_ONLY
 
@@ -101,6 +102,9 @@ def test_flows_begin_and_end_with_their_process() -> None:
 def test_flows_of_connected_sockets_begin_with_their_first_datagram(address: str) -> None:
     bound = udp_socket(address)
     with od.open("true", layer=od.Layer.FLOW, flags=LOOK, backend="nfqueue") as handle:
+        if kernel() < (6, 15):
+            # Of sockets that are older than the handle those kernels tell calls only.
+            bound = udp_socket(address)
         out = socket.socket(family_of(address), socket.SOCK_DGRAM)
         out.connect((address, port_of(bound)))
         assert handle.recv(0.1) is None
@@ -223,7 +227,9 @@ def test_a_tcp_packet_tells_its_process_from_either_side() -> None:
             assert client.recv(10) == b"hello"
             client.sendall(b"x")
             server.communicate(timeout=5)
-        assert seen == [(False, os.getpid()), (True, os.getpid())]
+        # TCP sends again what has waited for long.
+        once = [one for one, _ in itertools.groupby(seen)]
+        assert once == [(False, os.getpid()), (True, os.getpid())], seen
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])

@@ -136,16 +136,17 @@ def test_sockets_that_are_older_or_connected_or_inherited_are_known() -> None:
             ],
             stdin=subprocess.PIPE,
         )
-        (packet,) = received(handle, 1)
-        assert pid_of(packet) == program.pid
+        connected = handle.recv(20)
+        assert connected is not None
+        assert pid_of(connected) == program.pid
         program.communicate(b"\n")
         # Made here and used by a child.
         child = os.fork()
         if child == 0:
             old.sendto(b"child", second.getsockname())
             os._exit(0)
-        (packet,) = received(handle, 0.3)
         os.waitpid(child, 0)
+        (packet,) = received(handle, 0.3)
         assert bytes(packet.payload) == b"child"
         assert pid_of(packet) == child
 

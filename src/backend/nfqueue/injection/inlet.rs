@@ -5,7 +5,7 @@
 //! descriptors.
 use super::super::kernel::fault::{fault, program_fault};
 use super::super::kernel::sys::{self, Descriptor};
-use super::super::kernel::{sys_bpf, sys_link};
+use super::super::kernel::{egress, sys_bpf, sys_link};
 use crate::engine::{Error, ErrorCode};
 use crate::packet::field::array;
 use std::io::Result;
@@ -48,7 +48,8 @@ const PROGRAM: [u64; 11] = [
 #[derive(Debug)]
 pub(super) struct Inlet {
     _device: Descriptor,
-    _link: Descriptor,
+    /// What holds the program at its place; none, where the device itself does.
+    _link: Option<Descriptor>,
     socket: Descriptor,
     index: i32,
     /// The interface that the socket's priority names.
@@ -61,7 +62,7 @@ impl Inlet {
     /// Makes the device, whose packets have this mark.
     pub(super) fn open(mark: u32) -> std::result::Result<Self, Error> {
         let (device, name) = sys_link::tap_device(NAME).map_err(|error| fault("making a TAP device", error))?;
-        let made = || -> Result<(i32, Descriptor, Descriptor)> {
+        let made = || -> Result<(i32, Option<Descriptor>, Descriptor)> {
             let text = String::from_utf8_lossy(&name).into_owned();
             // Without IPv6 there is nothing to be turned off.
             drop(std::fs::write(format!("/proc/sys/net/ipv6/conf/{text}/disable_ipv6"), "1"));
@@ -71,7 +72,7 @@ impl Inlet {
             let index = sys_link::interface_index(&socket, &name)?;
             sys_link::set_interface_up(&socket, &name)?;
             let program = sys_bpf::load_program(sys_bpf::SCHEDULER_CLASSIFIER, 0, &PROGRAM)?;
-            let link = sys_bpf::attach_to_egress(&program, index)?;
+            let link = egress::attach(&program, index)?;
             Ok((index, link, socket))
         };
         let (index, link, socket) = made().map_err(|error| program_fault("preparing a TAP device", error))?;

@@ -19,6 +19,11 @@ fn fault_for(what: &str, rights: &str, error: io::Error) -> Error {
             ErrorCode::NotSupported,
             "the kernel lacks a part: nf_tables, nfnetlink_queue, and nft_queue or xt_NFQUEUE with nft_compat are needed",
         ),
+        // What comes first of what socket programs need.
+        Some(libc::ENOPROTOOPT) => (
+            ErrorCode::NotSupported,
+            "the kernel does not tell network namespaces apart: Linux 5.15 or newer is needed",
+        ),
         Some(libc::ENOMEM | libc::ENOBUFS | libc::EMFILE | libc::ENFILE) => (ErrorCode::NoSystemResources, ""),
         _ => (ErrorCode::NotSupported, ""),
     };

@@ -2,6 +2,7 @@
 //! refuses as errors of this crate. All `unsafe` of this backend is here.
 //!
 //! It knows nothing of handles or packets, and stands on no other room.
+pub(super) mod egress;
 pub(super) mod fault;
 pub(super) mod netlink;
 pub(super) mod ring;

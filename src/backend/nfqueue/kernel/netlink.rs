@@ -9,12 +9,14 @@ pub(crate) mod subsystem {
     pub(crate) const QUEUE: u8 = 3;
     pub(crate) const LOG: u8 = 4;
     pub(crate) const TABLES: u8 = 10;
+    pub(crate) const EXTENSIONS: u8 = 11;
 }
 
 /// Flags of a request.
 pub(crate) mod flag {
     pub(crate) const REQUEST: u16 = 1;
     pub(crate) const ACK: u16 = 4;
+    pub(crate) const EXCLUSIVE: u16 = 0x200;
     pub(crate) const DUMP: u16 = 0x300;
     pub(crate) const CREATE: u16 = 0x400;
     pub(crate) const APPEND: u16 = 0x800;
@@ -117,6 +119,11 @@ impl Writer {
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
         self.bytes.extend_from_slice(value);
         self.bytes.resize(align(self.bytes.len()), 0);
+    }
+
+    /// Appends bytes of a frame that is longer than netfilter's.
+    pub(super) fn put_raw(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
     }
 
     /// Appends text with the NUL that ends it.

@@ -5,6 +5,7 @@ use super::super::intake::log;
 use super::super::intake::queue::{PAYLOAD_MAX, Queue};
 use super::super::kernel::sys::{self, Descriptor};
 use super::super::tables::expression::{Expression, Meta};
+use super::super::tables::extensions;
 use super::super::tables::nft::{Hook, Transaction, counted, moves_places};
 use super::super::tables::registry::{FILTER_CHAIN, Identity, PREFIX, describe};
 use super::extras::{Extra, add, is_tracking, needs_reassembly};
@@ -169,8 +170,18 @@ impl Ruleset {
         }
     }
 
-    /// The same in the first way that the kernel takes.
+    /// The same, with the modules loaded that rules name.
     fn make_with(&self, plan: &Plan<'_>, questions: &Questions, extras: &[Extra]) -> Result<()> {
+        let outcome = self.make_in_a_way(plan, questions, extras);
+        let is_missing = outcome.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ENOENT));
+        if is_missing && extensions::load(&self.socket).is_ok() {
+            return self.make_in_a_way(plan, questions, extras);
+        }
+        outcome
+    }
+
+    /// The same in the first way that the kernel takes.
+    fn make_in_a_way(&self, plan: &Plan<'_>, questions: &Questions, extras: &[Extra]) -> Result<()> {
         let known = WAY.load(Ordering::Relaxed);
         let mut outcome = Ok(());
         for way in [known].into_iter().filter(|way| *way != UNKNOWN).chain(WAYS) {

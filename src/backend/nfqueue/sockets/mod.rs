@@ -7,4 +7,5 @@ pub(super) mod owners;
 pub(super) mod record;
 pub(super) mod watch;
 mod watch_code;
+mod watch_namespaces;
 mod watch_packets;

@@ -7,6 +7,7 @@ use super::super::kernel::sys::{self, Descriptor};
 use super::super::kernel::sys_bpf;
 use super::record::{RECORD_LEN, Record, kind};
 use super::watch_code::{CGROUP_SOCKET, Hook, KEY_LEN, Runner, hook, operations, program, refusal};
+use super::watch_namespaces::{KEY_LEN as NAMESPACE_KEY_LEN, VALUE_LEN as NAMESPACE_LEN, remember};
 use super::watch_packets::packets;
 use crate::filter::Filter;
 use std::io::{ErrorKind, Result};
@@ -42,7 +43,7 @@ const HOOKS: [Hook; 9] = [
     hook(SOCKET_ADDRESS, 19, kind::RECEIVED, false),
     hook(SOCKET_ADDRESS, 20, kind::RECEIVED, true),
 ];
-/// Those that tell only whose sockets are.
+/// Those that tell only whose sockets are, or where.
 const OWNER_HOOKS: [Hook; 3] = [
     hook(CGROUP_SOCKET, 2, kind::OWNER, false),
     hook(SOCKET_ADDRESS, 10, kind::OWNER, false),
@@ -100,6 +101,40 @@ fn load(
     Err(failure)
 }
 
+/// Attaches the programs that packets pass.
+fn watch_packets(
+    ring: &Descriptor,
+    map: &Descriptor,
+    group: &Descriptor,
+    namespaces: Option<&Descriptor>,
+) -> Result<Vec<Descriptor>> {
+    let links = OF_PACKETS.iter().map(|(attach, kind)| {
+        let program = sys_bpf::load_program(CGROUP_PACKET, *attach, &packets(*kind, ring, map, namespaces))?;
+        sys_bpf::attach_to_group(&program, group, *attach)
+    });
+    links.collect()
+}
+
+/// Attaches the programs that remember network namespaces, in a map.
+fn watch_namespaces(group: &Descriptor) -> Result<(Descriptor, Vec<Descriptor>)> {
+    let namespaces = sys_bpf::make_map(LRU_HASH, NAMESPACE_KEY_LEN, NAMESPACE_LEN, REMEMBERED)?;
+    let links = OWNER_HOOKS.iter().map(|hook| {
+        let program = sys_bpf::load_program(hook.program, hook.attach, &remember(hook, &namespaces))?;
+        sys_bpf::attach_to_group(&program, group, hook.attach)
+    });
+    let links: Result<Vec<_>> = links.collect();
+    Ok((namespaces, links?))
+}
+
+/// Attaches what tells of first datagrams. Older kernels do not tell the network namespace there, so that it is remembered.
+fn watch_datagrams(ring: &Descriptor, map: &Descriptor, group: &Descriptor) -> Result<Vec<Descriptor>> {
+    watch_packets(ring, map, group, None).or_else(|_| {
+        let (namespaces, mut links) = watch_namespaces(group)?;
+        links.extend(watch_packets(ring, map, group, Some(&namespaces))?);
+        Ok(links)
+    })
+}
+
 impl Watch {
     /// Attaches the programs.
     pub(crate) fn start(purpose: Purpose<'_>) -> Result<Self> {
@@ -121,13 +156,8 @@ impl Watch {
             links.push(sys_bpf::attach_to_group(&of_hook, &group, hook.attach)?);
         }
         if matches!(purpose, Purpose::TellFlows) {
-            for (attach, kind) in OF_PACKETS {
-                // Older kernels do not tell the network namespace there; then calls alone tell of datagrams.
-                let program = sys_bpf::load_program(CGROUP_PACKET, attach, &packets(kind, &ring.descriptor, &map));
-                if let Ok(program) = program {
-                    links.push(sys_bpf::attach_to_group(&program, &group, attach)?);
-                }
-            }
+            // Where none of them can be, calls alone tell of datagrams.
+            links.extend(watch_datagrams(&ring.descriptor, &map, &group).unwrap_or_default());
         }
         Ok(Self { ring, namespace, _map: map, _links: links })
     }

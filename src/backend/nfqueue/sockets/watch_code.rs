@@ -11,7 +11,7 @@ use crate::filter::{Arithmetic, Assembler, CodeLabel, EventPlaces, Filter, Relat
 pub(super) const CGROUP_SOCKET: u32 = 9;
 
 /// Helper functions.
-const UPDATE_ELEMENT: u32 = 2;
+pub(super) const UPDATE_ELEMENT: u32 = 2;
 const PROCESS_ID: u32 = 14;
 const THREAD_NAME: u32 = 16;
 const SOCKET_COOKIE: u32 = 46;
@@ -270,11 +270,16 @@ pub(super) fn operations(ring: &Descriptor, runner: Runner, tells_connect: bool)
     code.finish().unwrap_or_default()
 }
 
-/// The socket's cookie and its network namespace.
-pub(super) fn write_names(code: &mut Assembler) {
+/// The socket's cookie.
+pub(super) fn write_cookie(code: &mut Assembler) {
     code.combine(Arithmetic::Move, 1, CONTEXT);
     code.call(SOCKET_COOKIE);
     code.store_stack_wide(RECORD + COOKIE, 0);
+}
+
+/// The socket's cookie and its network namespace.
+pub(super) fn write_names(code: &mut Assembler) {
+    write_cookie(code);
     code.combine(Arithmetic::Move, 1, CONTEXT);
     code.call(NAMESPACE_COOKIE);
     code.store_stack_wide(RECORD + NAMESPACE, 0);

@@ -5,8 +5,9 @@ use super::super::kernel::sys_bpf::LOAD_BYTES;
 use super::record::kind;
 use super::record::place::{FAMILY, LOCAL, LOCAL_PORT, PROTOCOL, REMOTE, REMOTE_PORT};
 use super::watch_code::{
-    CONTEXT, RECORD, UDP, VALUE, address, write_empty_record, write_names, write_only_first, write_output,
+    CONTEXT, RECORD, UDP, VALUE, address, write_cookie, write_empty_record, write_names, write_only_first, write_output,
 };
+use super::watch_namespaces::write_recall;
 use crate::filter::{Arithmetic, Assembler, CodeLabel, Relation};
 
 /// A helper function.
@@ -20,8 +21,9 @@ const TYPE_IPV6: u16 = 0x86DD;
 /// A packet's header, in the place of numbers that these programs have no use for.
 const HEADER: i16 = VALUE - 40;
 
-/// The program of packets that pass sockets: it tells of the first datagram between a socket and another end.
-pub(super) fn packets(kind: u32, ring: &Descriptor, map: &Descriptor) -> Vec<u64> {
+/// The program of packets that pass sockets: it tells of the first datagram between a socket and another end. The network
+/// namespaces of sockets are in `namespaces`, where the kernel does not tell them.
+pub(super) fn packets(kind: u32, ring: &Descriptor, map: &Descriptor, namespaces: Option<&Descriptor>) -> Vec<u64> {
     let mut code = Assembler::new();
     let [out, is_ipv6, has_ends] = [(); 3].map(|()| code.label());
     code.combine(Arithmetic::Move, CONTEXT, 1);
@@ -42,7 +44,12 @@ pub(super) fn packets(kind: u32, ring: &Descriptor, map: &Descriptor) -> Vec<u64
     code.place(is_ipv6);
     write_ipv6_ends(&mut code, kind == kind::SENT, out);
     code.place(has_ends);
-    write_names(&mut code);
+    if let Some(namespaces) = namespaces {
+        write_cookie(&mut code);
+        write_recall(&mut code, namespaces, out);
+    } else {
+        write_names(&mut code);
+    }
     write_only_first(&mut code, kind, map, out);
     write_output(&mut code, ring);
     code.place(out);

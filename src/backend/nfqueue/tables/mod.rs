@@ -2,5 +2,6 @@
 //!
 //! It stands on [`kernel`](super::kernel). What a handle's rules say is decided elsewhere, in [`rules`](super::rules).
 pub(super) mod expression;
+pub(super) mod extensions;
 pub(super) mod nft;
 pub(super) mod registry;

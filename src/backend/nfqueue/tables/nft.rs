@@ -6,12 +6,14 @@ use super::super::kernel::netlink::{Attributes, Message, Messages, Writer, flag,
 use super::super::kernel::sys::{self, Descriptor};
 use super::expression::{ACCEPT, Expression};
 use crate::packet::field::be32;
-use std::io::{Error, Result};
+use std::io::{Error, ErrorKind, Result};
 
 /// The family of tables that see both IP versions.
 pub(super) const INET: u8 = 1;
 /// A table that goes when its maker's socket does, and that nobody else changes.
 const TABLE_OWNED: u32 = 2;
+/// What kernels lack that refuse such a table. One that stayed behind would hold up its packets for good.
+const NO_OWNERS: &str = "this kernel's nftables has no tables that go with their owner, which Linux 5.12 brought";
 
 /// Numbers of messages.
 mod message {
@@ -56,6 +58,8 @@ pub(crate) struct Transaction<'a> {
     table: &'a str,
     writer: Writer,
     sequence: u32,
+    /// The message that makes the table, if one does.
+    makes_table: Option<u32>,
 }
 
 impl<'a> Transaction<'a> {
@@ -64,7 +68,7 @@ impl<'a> Transaction<'a> {
         let mut writer = Writer::default();
         writer.begin_raw(message::BATCH_BEGIN, 0, 0, 0, u16::from(subsystem::TABLES));
         writer.finish();
-        Self { table, writer, sequence: 0 }
+        Self { table, writer, sequence: 0, makes_table: None }
     }
 
     fn begin(&mut self, kind: u8, flags: u16) {
@@ -75,6 +79,7 @@ impl<'a> Transaction<'a> {
     /// Makes the table, owned by the socket that the transaction is sent by.
     pub(crate) fn new_table(&mut self, user_data: &[u8]) {
         self.begin(message::NEW_TABLE, flag::CREATE);
+        self.makes_table = Some(self.sequence);
         self.writer.put_text(1, self.table);
         self.writer.put_u32(2, TABLE_OWNED);
         self.writer.put(6, user_data);
@@ -139,21 +144,27 @@ impl<'a> Transaction<'a> {
         let mut failure = None;
         answers(socket, |message| {
             if let Some(number) = message.report.filter(|number| *number != 0) {
-                failure.get_or_insert(number);
+                failure.get_or_insert((number, message.sequence));
             }
         })?;
-        failure.map_or(Ok(()), |number| Err(Error::from_raw_os_error(number)))
+        match failure {
+            None => Ok(()),
+            Some((libc::EINVAL, sequence)) if Some(sequence) == self.makes_table => {
+                Err(Error::new(ErrorKind::Unsupported, NO_OWNERS))
+            }
+            Some((number, _)) => Err(Error::from_raw_os_error(number)),
+        }
     }
 }
 
 /// Reads what the kernel has answered so far.
-fn answers(socket: &Descriptor, mut visit: impl FnMut(&Message<'_>)) -> Result<()> {
+pub(super) fn answers(socket: &Descriptor, mut visit: impl FnMut(&Message<'_>)) -> Result<()> {
     let mut buffer = vec![0; 1 << 16];
     loop {
         match sys::receive(socket, &mut buffer, false) {
             Ok(len) => Messages::new(buffer.get(..len).unwrap_or_default()).for_each(|message| visit(&message)),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
