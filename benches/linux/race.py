@@ -8,8 +8,8 @@ of its own. Each program at the queue is measured in three ways:
 - with bursts that gathered while it was stopped, so that nothing but the program sets the pace;
 - in a flood, whose sender has the kernel do much of the work and shares the processors with the program: where there
   are two, the sender reaches its end first, and the programs come out closer to each other than they are;
-- in turns: the sender sends eight packets, and eight more when all of them have arrived, as the other ends of connections
-  do. Whoever lets packets gather, for the flood's sake, must not do so here.
+- in turns: the sender sends eight packets, and eight more when all of them have arrived, as the other ends of
+  connections do. Whoever lets packets gather, for the flood's sake, must not do so here.
 
 Prints the packets per second that arrived, the median of the rounds, and ratios, which are medians of the rounds' own:
 what slows a round down slows all of it. What a packet cost in processor time, of the program in bursts and of the
