@@ -14,6 +14,9 @@ import pytest
 from linux_support import in_namespace, ip, peer, port_of, udp_socket
 from oxidivert import build
 
+#: Options of sockets that Python has no names for: buffers beyond the system's limit.
+SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
+
 
 def address(**fields: object) -> od.Address:
     """An address record with these fields."""
@@ -81,6 +84,25 @@ def test_a_new_outbound_packet_reaches_another_host(version: int) -> None:
         injector.send(udp_bytes(source, remote, 1234, 7000, b"y"), address(outbound=True))
         assert receiver.stdout.readline().decode() == f"1 ({source!r}, 1234)\n"
         receiver.communicate(timeout=5)
+
+
+@in_namespace
+def test_many_large_new_packets_go_at_once() -> None:
+    bound = udp_socket()
+    bound.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 25)
+    payloads = [bytes([number]) * 60_000 for number in range(60)]
+    with od.open(f"udp.DstPort == {port_of(bound)}", backend="nfqueue") as handle:
+        with socket.socket(type=socket.SOCK_DGRAM) as out:
+            out.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 1 << 25)
+            for payload in payloads:
+                out.sendto(payload, bound.getsockname())
+        batch = handle.recv_batch(60, 2)
+        assert len(batch) == 60
+        # What is sent again is new.
+        for _ in range(2):
+            assert handle.send_batch(batch) == 60
+            assert [bound.recv(1 << 16) for _ in payloads] == payloads
+        assert handle.stats.errors == 0
 
 
 @in_namespace

@@ -17,8 +17,10 @@ SNIFF = od.Flag.SNIFF
 
 
 def tracking(text: str, flags: od.Flag = SNIFF, processes: bool = True) -> od.Handle[od.Packet]:
-    """A handle whose packets tell their processes."""
-    return od.open(text, flags=flags, backend="nfqueue", processes=processes)
+    """A handle whose packets tell their processes, and wait for as long as programs may take to start and end."""
+    handle = od.open(text, flags=flags, backend="nfqueue", processes=processes)
+    handle.queue_time = 16_000
+    return handle
 
 
 def pid_of(packet: od.Packet) -> int | None:

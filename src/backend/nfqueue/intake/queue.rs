@@ -251,18 +251,19 @@ impl Queue {
         text.lines().map(of_line).sum()
     }
 
-    /// Sends the verdicts that were appended, and forgets them.
+    /// Sends the verdicts that were appended, and forgets them. There may be more than the socket takes at once: those with
+    /// many large packets.
     pub(crate) fn flush(&self, writer: &mut Writer) -> Result<()> {
-        if writer.bytes().is_empty() {
-            return Ok(());
+        let mut outcome = Ok(());
+        for piece in writer.pieces(FLUSH_AT) {
+            outcome = outcome.and(sys::send(&self.socket, piece).map(|_| ()));
         }
-        let sent = sys::send(&self.socket, writer.bytes());
         writer.clear();
-        sent.map(|_| ())
+        outcome
     }
 }
 
-/// Bytes of verdicts that are sent at once at most, and what the socket takes.
+/// Bytes of verdicts that are sent at once, unless one alone is longer, and what the socket takes.
 pub(crate) const FLUSH_AT: usize = 1 << 18;
 const SEND_BUFFER: i32 = 1 << 20;
 

@@ -52,10 +52,33 @@ pub(crate) struct Writer {
 #[must_use]
 pub(crate) struct Nest(usize);
 
+/// How many bytes the messages have that come first and fit, one of them at least.
+fn whole_messages(bytes: &[u8], most: usize) -> usize {
+    let mut end = 0;
+    while end < bytes.len() && bytes.len() > most {
+        let len = array(bytes, end).map_or(bytes.len(), |len| u32::from_ne_bytes(len) as usize);
+        if end > 0 && end + len > most {
+            return end;
+        }
+        end = end.saturating_add(align(len).max(1)).min(bytes.len());
+    }
+    bytes.len()
+}
+
 impl Writer {
     /// The bytes of all messages.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// All messages, in pieces of at most so many bytes; a longer message is a piece of its own.
+    pub(crate) fn pieces(&self, most: usize) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.bytes();
+        std::iter::from_fn(move || {
+            let (piece, others) = rest.split_at_checked(whole_messages(rest, most))?;
+            rest = others;
+            (!piece.is_empty()).then_some(piece)
+        })
     }
 
     /// Forgets all messages.
@@ -246,6 +269,29 @@ mod tests {
         let inner = Attributes::within(messages[0].attributes.get(4).unwrap());
         assert_eq!(inner.get(2), Some(&[1, 2, 3, 4][..]));
         assert_eq!(messages[1].attributes.get(10), Some(&[1, 2, 3][..]));
+    }
+
+    #[test]
+    fn pieces_are_whole_messages_in_order() {
+        let mut writer = Writer::default();
+        assert_eq!(writer.pieces(100).count(), 0);
+        for len in [5, 200, 1, 2, 3, 40] {
+            writer.begin(subsystem::QUEUE, 1, 0, len, 2, 0);
+            writer.put(10, &vec![7; len as usize]);
+            writer.finish();
+        }
+        for most in [0, 1, 60, 100, 300, 1000] {
+            let pieces: Vec<_> = writer.pieces(most).collect();
+            assert_eq!(pieces.concat(), writer.bytes());
+            for piece in &pieces {
+                let count = Messages::new(piece).map(|message| message.attributes.count()).sum::<usize>();
+                assert!(count == 1 || count > 1 && piece.len() <= most, "{most}: {pieces:?}");
+            }
+            let read: usize = pieces.iter().map(|piece| Messages::new(piece).count()).sum();
+            assert_eq!(read, 6);
+        }
+        assert_eq!(writer.pieces(1000).count(), 1);
+        assert_eq!(writer.pieces(1).count(), 6);
     }
 
     #[test]

@@ -288,7 +288,7 @@ impl State {
                 break;
             }
             if self.answers.bytes().len() > FLUSH_AT {
-                outcome = queue.flush(&mut self.answers);
+                outcome = outcome.and(queue.flush(&mut self.answers));
             }
         }
         self.inbox = inbox;
