@@ -29,8 +29,8 @@ const AT_ONCE: usize = 64;
 const ANNOUNCEMENT_MAX: usize = 8192;
 /// So many calls take what is there at most, so that a flood does not keep the program from its packets.
 const CALLS_MAX: usize = 64;
-/// How long what does not fit the program's batch may stay in the kernel, in ticks: 5 ms.
-const LOOK_AGAIN: i64 = 50_000;
+/// How long what does not fit the program's batch may stay in the kernel, in ticks: 20 ms.
+const LOOK_AGAIN: i64 = 200_000;
 
 /// Where a handle's packets come from.
 #[derive(Clone, Copy)]
