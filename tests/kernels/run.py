@@ -10,6 +10,7 @@ machines see this machine's files and cannot change them. All that is made lies 
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import subprocess
 import sys
@@ -82,7 +83,7 @@ def install() -> None:
     there = subprocess.run(query, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False).stdout
     missing = [name for name in PACKAGES if f"{name} installed" not in there.splitlines()]
     if missing:
-        as_root = [] if Path("/root").owner() == Path("/proc/self").owner() else ["sudo"]
+        as_root = [] if os.geteuid() == 0 else ["sudo"]
         command = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
         subprocess.run([*command, "update"], check=True)
         subprocess.run([*command, "install", "--no-install-recommends", *missing], check=True)
