@@ -32,12 +32,13 @@ def memory_files(kernel: Kernel, folder: Path, script: str) -> Path:
     shutil.copy("/bin/busybox", folder / "bin/busybox")
     shutil.copy(HERE / "init", folder / "init")
     order = dict.fromkeys(path for name in MODULES for path in kernel.module(name))
-    for path in order:
-        target = folder / "modules" / path.name.removesuffix(path.suffix if path.suffix in PACKED else "")
+    names = [path.name.removesuffix(path.suffix if path.suffix in PACKED else "") for path in order]
+    for path, name in zip(order, names, strict=True):
         tool = PACKED.get(path.suffix, "cat")
         options = ["-dc"] if tool != "cat" else []
-        target.write_bytes(subprocess.run([tool, *options, str(path)], capture_output=True, check=True).stdout)
-    names = [path.name.removesuffix(".xz").removesuffix(".zst") for path in order]
+        (folder / "modules" / name).write_bytes(
+            subprocess.run([tool, *options, str(path)], capture_output=True, check=True).stdout
+        )
     (folder / "modules/order").write_text("".join(f"{name}\n" for name in names))
     (folder / "modules/folder").write_text(f"{kernel.modules}\n")
     (folder / "script").write_text(script)

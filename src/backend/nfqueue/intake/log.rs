@@ -2,11 +2,12 @@
 //!
 //! Source: `linux/netfilter/nfnetlink_log.h`. The kernel hands copies over some at a time, and numbers them, so that those that
 //! did not fit are counted.
-use super::super::kernel::netlink::{Message, Messages, Writer, flag, subsystem};
+use super::super::kernel::exchange;
+use super::super::kernel::netlink::{Message, Writer, flag, subsystem};
 use super::super::kernel::sys::{self, Descriptor};
 use super::queue::{Waiting, hook_of, timestamp};
 use crate::packet::field::{be32, u8_at};
-use std::io::{Error, Result};
+use std::io::Result;
 
 /// Numbers of messages.
 mod message {
@@ -83,18 +84,7 @@ impl Log {
         writer.begin(subsystem::LOG, message::CONFIG, flag::ACK, 0, 0, self.group);
         fill(&mut writer);
         writer.finish();
-        sys::send(&self.socket, writer.bytes())?;
-        let mut buffer = vec![0; 1 << 17];
-        loop {
-            let len = sys::receive(&self.socket, &mut buffer, true)?;
-            for message in Messages::new(buffer.get(..len).unwrap_or_default()) {
-                match message.report {
-                    Some(0) => return Ok(()),
-                    Some(number) => return Err(Error::from_raw_os_error(number)),
-                    None => {}
-                }
-            }
-        }
+        exchange::request(&self.socket, writer.bytes(), 0)
     }
 }
 

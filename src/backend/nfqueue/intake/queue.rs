@@ -1,11 +1,12 @@
 //! The kernel's packet queues by raw netlink: making one, reading packets, and answering them.
 //!
 //! Source: `linux/netfilter/nfnetlink_queue.h`.
-use super::super::kernel::netlink::{Message, Messages, Writer, flag, subsystem};
+use super::super::kernel::exchange;
+use super::super::kernel::netlink::{Message, Writer, flag, subsystem};
 use super::super::kernel::sys::{self, Descriptor};
 use super::super::tables::nft::Hook;
 use crate::packet::field::{array, be32, u8_at};
-use std::io::{Error, ErrorKind, Result};
+use std::io::{ErrorKind, Result};
 
 /// Numbers of messages.
 mod message {
@@ -189,19 +190,8 @@ impl Queue {
         writer.begin(subsystem::QUEUE, message::CONFIG, flag::ACK, CONFIGURING, 0, number);
         fill(&mut writer);
         writer.finish();
-        sys::send(&self.socket, writer.bytes())?;
-        let mut buffer = vec![0; MESSAGE_MAX];
-        loop {
-            let len = sys::receive(&self.socket, &mut buffer, true)?;
-            for message in Messages::new(buffer.get(..len).unwrap_or_default()) {
-                // Packets and failed verdicts may come before the answer.
-                match message.report.filter(|_| message.sequence == CONFIGURING) {
-                    Some(0) => return Ok(()),
-                    Some(number) => return Err(Error::from_raw_os_error(number)),
-                    None => {}
-                }
-            }
-        }
+        // Packets and failed verdicts may come before the answer.
+        exchange::request(&self.socket, writer.bytes(), CONFIGURING)
     }
 
     /// Appends a verdict. A failure comes back under the packet's number.
@@ -328,6 +318,7 @@ pub(super) fn timestamp(value: &[u8]) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::kernel::netlink::Messages;
     use super::*;
 
     #[test]

@@ -2,10 +2,10 @@
 //! control.
 //!
 //! Source: `linux/rtnetlink.h`, `linux/pkt_sched.h`, `linux/pkt_cls.h`. Numbers here are the machine's, except for a protocol's.
-use super::netlink::{Messages, Writer, flag};
+use super::netlink::{Writer, flag};
 use super::sys::{self, Descriptor};
-use super::sys_bpf;
-use std::io::{Error, Result};
+use super::{exchange, sys_bpf};
+use std::io::Result;
 
 /// Numbers of messages.
 const NEW_DISCIPLINE: u16 = 36;
@@ -62,16 +62,5 @@ fn ask(socket: &Descriptor, kind: u16, place: [u32; 4], fill: impl FnOnce(&mut W
     }
     fill(&mut writer);
     writer.finish();
-    sys::send(socket, writer.bytes())?;
-    let mut buffer = vec![0; 1 << 13];
-    loop {
-        let len = sys::receive(socket, &mut buffer, true)?;
-        for message in Messages::new(buffer.get(..len).unwrap_or_default()) {
-            match message.report {
-                Some(0) => return Ok(()),
-                Some(number) => return Err(Error::from_raw_os_error(number)),
-                None => {}
-            }
-        }
-    }
+    exchange::request(socket, writer.bytes(), 0)
 }

@@ -3,6 +3,7 @@
 //!
 //! It knows nothing of handles or packets, and stands on no other room.
 pub(super) mod egress;
+pub(super) mod exchange;
 pub(super) mod fault;
 pub(super) mod netlink;
 pub(super) mod ring;

@@ -7,29 +7,20 @@ use crate::backend::{Error, Received, Wait};
 use crate::batch::Batch;
 use std::time::{Duration, Instant};
 
-/// What a try to receive came to.
-enum Attempt {
-    Done(Received),
-    /// Nothing was there; for how long packets are let gather before they are waited for.
-    Nothing(Option<Duration>),
-}
-
 impl Shared {
-    /// One try to receive.
-    fn attempt(&self, batch: &mut Batch, limit: usize, has_waited: bool) -> Result<Attempt, Error> {
+    /// One try to receive; `None` if there is nothing to do but wait.
+    fn attempt(&self, batch: &mut Batch, limit: usize, has_waited: bool) -> Option<Result<Received, Error>> {
         let mut state = self.state_in_place();
         if state.is_closed {
-            return Err(if has_waited { Error::closed_meanwhile() } else { Error::closed() });
+            return Some(Err(if has_waited { Error::closed_meanwhile() } else { Error::closed() }));
         }
         if self.flags.has(Flags::SEND_ONLY) {
-            return Err(Error::send_only());
+            return Some(Err(Error::send_only()));
         }
-        let now = self.ticker.now();
-        match state.receive(self.source(), batch, limit.max(1), now) {
-            Err(error) => Err(fault("reading the kernel's queue", error)),
-            Ok(0) if state.has_ended_receiving => Ok(Attempt::Done(Received::Ended)),
-            Ok(0) => Ok(Attempt::Nothing(state.pause(now))),
-            Ok(_) => Ok(Attempt::Done(Received::Packets)),
+        match state.receive(self.source(), batch, limit.max(1), self.ticker.now()) {
+            Err(error) => Some(Err(fault("reading the kernel's queue", error))),
+            Ok(0) => state.has_ended_receiving.then_some(Ok(Received::Ended)),
+            Ok(_) => Some(Ok(Received::Packets)),
         }
     }
 
@@ -71,12 +62,11 @@ impl Shared {
 
     pub(super) fn receive(&self, batch: &mut Batch, limit: usize, wait: Wait) -> Result<Received, Error> {
         self.verify_own()?;
-        let (mut has_waited, mut has_paused) = (false, false);
+        let mut has_waited = false;
         loop {
-            let pause = match self.attempt(batch, limit, has_waited)? {
-                Attempt::Done(outcome) => return Ok(outcome),
-                Attempt::Nothing(pause) => pause.filter(|_| !has_paused),
-            };
+            if let Some(outcome) = self.attempt(batch, limit, has_waited) {
+                return outcome;
+            }
             let time = match wait {
                 Wait::Poll => return Ok(Received::TimedOut),
                 Wait::Forever => None,
@@ -85,18 +75,15 @@ impl Shared {
                     left => Some(left),
                 },
             };
+            let pause = self.state().pause(self.ticker.now());
             let was_woken = match pause {
                 Some(pause) => self.pause(time.map_or(pause, |time| time.min(pause)))?,
                 None => self.wait(time)?,
             };
             if was_woken {
-                return self.attempt(batch, limit, true).map(|attempt| match attempt {
-                    Attempt::Done(outcome) => outcome,
-                    Attempt::Nothing(_) => Received::Woken,
-                });
+                return self.attempt(batch, limit, true).unwrap_or(Ok(Received::Woken));
             }
             has_waited = true;
-            has_paused = pause.is_some();
         }
     }
 }

@@ -58,7 +58,8 @@ impl Pace {
         }
     }
 
-    /// Nothing is there any more: how long to pause before the next look; `None` to wait at the queue.
+    /// Nothing is there any more: how long to pause before the next look; `None` to wait at the queue, also when a pause has
+    /// brought nothing.
     pub(crate) fn pause(&mut self, now: i64) -> Option<Duration> {
         let span = now - self.since;
         if span >= WINDOW {
@@ -70,8 +71,9 @@ impl Pace {
             }
             self.begin(now);
         }
-        self.paused = self.pauses.then_some(now);
-        self.pauses.then_some(PAUSE)
+        let was_in_vain = self.paused.take().is_some();
+        self.paused = (self.pauses && !was_in_vain).then_some(now);
+        self.paused.map(|_| PAUSE)
     }
 
     /// A window begins.
@@ -182,10 +184,26 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_in_vain_is_followed_by_a_wait_that_counts_as_no_pause() {
+        let mut pace = Pace { pauses: true, prompt: 10 * STREAM, next: KEPT, ..Pace::new() };
+        let mut now = 0;
+        for _ in 0..2 * POOR_MAX {
+            assert!(pace.pause(now).is_some());
+            now += MICROSECOND;
+            assert_eq!(pace.pause(now), None);
+            // The sender was held up for a moment, and its first packet ends the wait.
+            now += 100 * MICROSECOND;
+            pace.note(1, now);
+            assert_eq!(pace.poor, 0);
+        }
+    }
+
+    #[test]
     fn pauses_end_with_the_stream_and_come_back_with_it() {
         let mut pace = Pace::new();
         second(&mut pace, 0, stream);
         let idle = second(&mut pace, TICKS_PER_SECOND, |pause| (pause.unwrap_or(TICKS_PER_MILLISECOND), 0));
+        // Every other wait of the last window.
         assert!(idle.pauses <= 101, "{idle:?}");
         let again = second(&mut pace, 2 * TICKS_PER_SECOND, stream);
         assert!(again.pauses > 5000, "{again:?}");
